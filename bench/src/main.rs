@@ -1,0 +1,3 @@
+//! bench: see ARCHITECTURE.md.
+
+fn main() {}

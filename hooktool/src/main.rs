@@ -1,0 +1,3 @@
+//! hooktool: see ARCHITECTURE.md.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! memnode: see ARCHITECTURE.md.

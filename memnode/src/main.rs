@@ -1,0 +1,3 @@
+//! memnode: see ARCHITECTURE.md.
+
+fn main() {}
