@@ -1,0 +1,258 @@
+//! The control protocol: what a viewer asks a hook server, and what it answers.
+//!
+//! One abstract Unix stream socket per session, `@ramgrid/<session>/control`; one JSON object per
+//! line each way; any number of requests on one connection, answered in order. The hook server
+//! accepts its own user and root only (peer credentials); `sessions` finds the sockets and checks
+//! the same the other way. `stats -j` prints a `Snapshot` as it came: its keys are pinned, words
+//! and units are those of the documents, and a key may be added but never renamed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Mode, SessionId, Token};
+
+/// Version of the objects on the wire and in `stats -j`.
+pub const SCHEMA: u32 = 1;
+
+/// Longest line either side accepts, in bytes.
+pub const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// Most files a snapshot lists, those with the most reads first.
+pub const FILES_MAX: usize = 64;
+
+/// What a viewer asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Who is in the session: answered by `Response::Session`.
+    Session,
+    /// All counters: answered by `Response::Snapshot`.
+    Snapshot {
+        /// Only this process; absent: the whole session, with the counters of processes gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+    },
+    /// Serve again, or step aside within 100 ms: answered by `Response::Done`.
+    Service {
+        /// The new state.
+        on: bool,
+    },
+    /// Forget every block, local and remote: answered by `Response::Done`.
+    Flush,
+    /// Let a process the launcher is about to start into the session: answered by
+    /// `Response::Joined`. Ends a linger.
+    Join {
+        /// The launcher's process, which becomes the target by exec.
+        pid: u32,
+        /// Only when no process is left in the session (a linger).
+        idle_only: bool,
+    },
+}
+
+/// What the hook server answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Response {
+    /// To `Request::Session`.
+    Session(SessionInfo),
+    /// To `Request::Snapshot`.
+    Snapshot(Box<Snapshot>),
+    /// The order is carried out, not merely accepted.
+    Done,
+    /// To `Request::Join`.
+    Joined {
+        /// For `HOOKTOOL_SESSION`.
+        token: Token,
+        /// The hook driver the session was made with.
+        shim: PathBuf,
+    },
+    /// The request was understood and refused, or not understood.
+    Refused {
+        /// What failed, in words.
+        what: String,
+        /// What it means.
+        means: String,
+        /// What to type.
+        fix: String,
+    },
+}
+
+/// What a session is doing, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    /// Serving what the contract allows.
+    Serving,
+    /// Measuring only (`--mode observe`).
+    Observing,
+    /// Switched off by `hooktool off`.
+    Off,
+    /// Every read goes to the kernel; the reason is beside it.
+    Bypass,
+}
+
+/// A session as `ps` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Version of this object.
+    pub schema: u32,
+    /// The session.
+    pub session: SessionId,
+    /// Its name.
+    pub name: String,
+    /// Its first process, dead or alive.
+    pub pid: u32,
+    /// The hook server's process.
+    pub server_pid: u32,
+    /// Serve or observe.
+    pub mode: Mode,
+    /// What it is doing.
+    pub state: ServiceState,
+    /// Why, where the state alone does not say (`node unreachable`).
+    pub reason: Option<String>,
+    /// Age in seconds.
+    pub uptime_s: u64,
+    /// Memory nodes.
+    pub nodes: Vec<NodeInfo>,
+    /// Living processes, oldest first.
+    pub processes: Vec<ProcessInfo>,
+}
+
+/// A process of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessInfo {
+    /// Its number in the hook server's pid namespace.
+    pub pid: u32,
+    /// Base name of its program (`/proc/PID/comm`).
+    pub command: String,
+    /// Age in the session, in seconds.
+    pub uptime_s: u64,
+    /// Reads that passed the hooks, whole calls.
+    pub reads: u64,
+    /// Of these, served from the local cache.
+    pub hits_local: u64,
+    /// Of these, served from memory nodes.
+    pub hits_remote: u64,
+    /// Of these, served by the kernel.
+    pub reads_disk: u64,
+}
+
+/// A memory node's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Answers.
+    Up,
+    /// Not tried to an end yet.
+    Connecting,
+    /// No connection, or lost and not back.
+    Unreachable,
+    /// Wants a password, or another one.
+    Unauthorized,
+    /// Something answers that does not speak RESP.
+    Foreign,
+    /// Answers too late: the breaker is open.
+    Slow,
+}
+
+/// A memory node as a session sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its address, without password.
+    pub addr: String,
+    /// Its health.
+    pub state: NodeState,
+    /// Blocks the session's index places there.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Smoothed round trip, in microseconds; absent before the first.
+    pub rtt_us: Option<f64>,
+}
+
+/// A file as a session sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Path at its first open.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// `serve`, `kernel`, or the reason it is bypassed.
+    pub state: String,
+    /// Blocks in the local cache.
+    pub blocks_local: u64,
+    /// Blocks on memory nodes.
+    pub blocks_remote: u64,
+    /// Reads served, local and remote.
+    pub hits: u64,
+    /// Reads of the file that passed the hooks.
+    pub reads: u64,
+}
+
+/// Two percentiles of a latency, in microseconds; absent while nothing was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+}
+
+/// All counters of a session, from its start: the object of `stats -j` and `--stats-at-exit`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of this object: `SCHEMA`.
+    pub schema: u32,
+    /// The session.
+    pub session: SessionId,
+    /// Its name.
+    pub name: String,
+    /// Its first process, or the one asked for.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: ServiceState,
+    /// Why, where the state alone does not say.
+    pub reason: Option<String>,
+    /// Age in seconds.
+    pub uptime_s: f64,
+    /// Living processes.
+    pub processes: u32,
+    /// Reads that passed the hooks: `hits_local + hits_remote + reads_disk`, whole calls.
+    pub reads: u64,
+    /// Bytes those reads returned.
+    pub read_bytes: u64,
+    /// Reads served from the local cache.
+    pub hits_local: u64,
+    /// Reads whose slowest part came from a memory node.
+    pub hits_remote: u64,
+    /// Reads whose slowest part came from the kernel.
+    pub reads_disk: u64,
+    /// `(hits_local + hits_remote) / reads`, 0 to 1; 0 while there is no read.
+    pub hit_ratio: f64,
+    /// Calls that wrote.
+    pub writes: u64,
+    /// Blocks (or whole files) those calls put out of date.
+    pub invalidations: u64,
+    /// Blocks sent to memory nodes.
+    pub pushed_blocks: u64,
+    /// Blocks not sent: ring full, rate limit, node down.
+    pub push_dropped: u64,
+    /// Reads not tried, by reason.
+    pub bypass: BTreeMap<String, u64>,
+    /// Reads tried and finished by the kernel, by reason.
+    pub fallback: BTreeMap<String, u64>,
+    /// Latency of reads served from memory nodes.
+    pub remote_latency_us: Percentiles,
+    /// Latency of reads the device served.
+    pub disk_latency_us: Percentiles,
+    /// Bytes in the local cache.
+    pub local_bytes: u64,
+    /// Bytes on memory nodes.
+    pub remote_bytes: u64,
+    /// Memory nodes.
+    pub nodes: Vec<NodeInfo>,
+    /// Files, most reads first, at most `FILES_MAX`.
+    pub files: Vec<FileInfo>,
+}
