@@ -1,0 +1,33 @@
+# The front door. `make` alone prints what there is.
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-deps check tidy fmt clippy deny torture fuzz clean
+
+build: ## release artefacts: hooktool, memnode, the shim
+	$(CARGO) build --release --locked --workspace
+
+test: test-deps build ## install what is needed (Debian, root), build, pass every test
+	$(CARGO) test --release --locked --workspace
+
+test-deps: ## the Debian packages the tests need; starts no service
+	@tests/deps.sh
+
+check: fmt clippy deny tidy test ## what a change must pass: style, lints, licences, tests
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## licences, bans and sources of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --locked --all-features check licenses bans sources
+
+tidy: ## the house law (tests/src/tidy)
+	$(CARGO) test --locked -p ramgrid-tests --lib --test tidy -- tidy
+
+clean: ## what was built, and what a killed test left behind
+	$(CARGO) clean
+	@tests/clean.sh

@@ -1,0 +1,90 @@
+//! Tidy, part five: every hook of the shim has its row in `docs/coverage.md`.
+//!
+//! Called by `tidy::check_files`. Hooks are declared by the macro named [`HOOK_MACRO`] in the files
+//! under [`HOOK_PLACE`]; the document names each in backticks. A hook nobody documented is a promise
+//! nobody can check.
+
+use super::{File, Violation};
+
+/// Where hooks live.
+const HOOK_PLACE: &str = "shim/src/hook/";
+/// The macro that declares one.
+const HOOK_MACRO: &str = "hk_hook!";
+/// The document with a row for each.
+const DOCUMENT: &str = "docs/coverage.md";
+
+/// Finds hooks without a row.
+pub fn check(files: &[File]) -> Vec<Violation> {
+    let hooks: Vec<(&File, usize, &str)> = files
+        .iter()
+        .filter(|file| file.path.starts_with(HOOK_PLACE) && file.is_rust())
+        .flat_map(|file| hooks_of(file.text().unwrap_or("")).map(move |(n, name)| (file, n, name)))
+        .collect();
+    let Some(first) = hooks.first() else {
+        return Vec::new();
+    };
+    let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
+        return vec![first.0.error(
+            first.1,
+            format!("{DOCUMENT} is missing: no hook has its row"),
+        )];
+    };
+    let rows = document.text().unwrap_or("");
+    hooks
+        .iter()
+        .filter(|(_, _, name)| !rows.contains(&format!("`{name}`")))
+        .map(|(file, line, name)| {
+            file.error(
+                *line,
+                format!("hook `{name}` has no row in {DOCUMENT}: say what it does"),
+            )
+        })
+        .collect()
+}
+
+/// Line and name of each hook in a file: the first `fn` after each use of the macro.
+fn hooks_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut open = false;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let code = line.split("//").next().unwrap_or("");
+        open |= code.contains(HOOK_MACRO);
+        let after = open.then(|| code.split_once("fn ")).flatten()?.1;
+        open = false;
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+        Some((index + 1, &after[..end]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOOK: &str = "//! S.\nhk_hook! {\n    unsafe fn pread64(fd: i32) -> isize { 0 }\n}\n";
+
+    #[test]
+    fn a_documented_hook_passes() {
+        let files = [
+            File::planted("shim/src/hook/read.rs", HOOK),
+            File::planted(DOCUMENT, "| `pread64` | serve |\n"),
+        ];
+        assert!(check(&files).is_empty());
+    }
+
+    #[test]
+    fn a_hook_without_a_row_is_found() {
+        let files = [
+            File::planted("shim/src/hook/read.rs", HOOK),
+            File::planted(DOCUMENT, "| `pread` | serve |\n"),
+        ];
+        let found = check(&files);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].line, 3);
+        assert!(found[0].what.contains("hook `pread64` has no row"));
+    }
+
+    #[test]
+    fn a_missing_document_is_found() {
+        let found = check(&[File::planted("shim/src/hook/read.rs", HOOK)]);
+        assert!(found[0].what.contains("is missing"));
+    }
+}

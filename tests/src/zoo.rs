@@ -1,0 +1,74 @@
+//! The zoo: hostile little programs in C, one directory per fear, kept for ever.
+//!
+//! `zoo/NAME/main.c` prints the same lines and exits with the same status wherever it runs; `it/zoo.rs`
+//! runs each natively, hooked, and hooked under the oracle. Compiled with the system's gcc into the
+//! bed at test time, with the flags its first line may name (`/* cflags: ... */`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::bed::Bed;
+use crate::run::run;
+use crate::stage::tool;
+
+/// Where the zoo lives.
+pub fn zoo_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("zoo")
+}
+
+/// Names of all animals: every directory with a `main.c`.
+pub fn animals() -> Vec<String> {
+    let entries = std::fs::read_dir(zoo_dir()).expect("the zoo is there");
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("main.c").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Compiles one animal into the bed.
+pub fn compile(bed: &Bed, name: &str) -> PathBuf {
+    let source = zoo_dir().join(name).join("main.c");
+    let text = std::fs::read_to_string(&source)
+        .unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let program = bed.dir_of("zoo").join(name);
+    let mut gcc = Command::new(tool("gcc"));
+    gcc.args([
+        "-std=gnu17",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pthread",
+        "-D_GNU_SOURCE",
+    ]);
+    gcc.args(cflags(&text)).arg("-I").arg(zoo_dir());
+    gcc.arg("-o").arg(&program).arg(&source).arg("-ldl");
+    run(&mut gcc).must_pass();
+    program
+}
+
+/// The flags a source asks for on its first line.
+fn cflags(text: &str) -> Vec<String> {
+    let first = text.lines().next().unwrap_or("");
+    let asked = first
+        .split_once("cflags:")
+        .map_or("", |(_, rest)| rest.trim_end_matches("*/"));
+    asked.split_whitespace().map(String::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_read_from_the_first_line_only() {
+        assert_eq!(
+            cflags("/* cflags: -D_FORTIFY_SOURCE=2 */\n"),
+            ["-D_FORTIFY_SOURCE=2"]
+        );
+        assert!(cflags("/* A story. */\n/* cflags: -O0 */\n").is_empty());
+    }
+}
