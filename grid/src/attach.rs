@@ -1,0 +1,133 @@
+//! What a process and the hook server say to each other when the process joins: one message each
+//! way over a `SOCK_SEQPACKET` socket with an abstract name, then both close. Encoded with postcard
+//! into fixed buffers: the shim allocates nothing.
+//!
+//! The hook server answers a `Hello` with a `Welcome` and, as ancillary data, first the region's
+//! descriptor (if asked for) and then one connected socket per node named in `sockets`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::NODES_MAX;
+
+/// Bumped when a message changes.
+///
+/// History, newest first:
+/// * 1: the first messages.
+pub const ATTACH_VERSION: u32 = 1;
+/// Largest encoded message.
+pub const MESSAGE_BYTES_MAX: usize = 256;
+/// Environment variable that names the session: `<session id, 32 hex>:<token, 32 hex>`.
+pub const SESSION_ENV: &str = "HOOKTOOL_SESSION";
+
+/// The first and only message of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// `ATTACH_VERSION`.
+    pub version: u32,
+    /// Layout the shim was built for.
+    pub layout_version: u64,
+    /// Proof of belonging: the token from the environment.
+    pub token: [u8; 16],
+    /// What is wanted.
+    pub want: Want,
+    /// Name of the program (`/proc/self/comm`), zero padded.
+    pub comm: [u8; 16],
+}
+
+/// What a process asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Want {
+    /// Region, registration, and a socket to each node. Also after exec: whatever an earlier
+    /// program of the same process had in flight is over.
+    Join,
+    /// Registration and sockets for a fork child, which has the region mapped already.
+    Fork,
+    /// More sockets to one node, for a process already registered as `process`.
+    Socket {
+        /// Number of the node.
+        node: u8,
+        /// Slot of the process record.
+        process: u16,
+    },
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// `ATTACH_VERSION`.
+    pub version: u32,
+    /// Whether the process is in.
+    pub verdict: Verdict,
+    /// The token again, so that an impostor under the abstract name is told apart.
+    pub token: [u8; 16],
+    /// Slot of the process record, which is also the owner number of operations.
+    pub process: u16,
+    /// Process id as the hook server sees it.
+    pub pid: u32,
+    /// Bytes of the region.
+    pub region_bytes: u64,
+    /// Whether a region descriptor comes first among the descriptors.
+    pub has_region: bool,
+    /// Nodes to which the following descriptors are connected, in order.
+    pub sockets: [Option<u8>; NODES_MAX],
+}
+
+/// Whether a process may join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Welcome.
+    Joined,
+    /// Wrong token or foreign credentials.
+    Refused,
+    /// Another release.
+    Version,
+    /// No process record is free.
+    Full,
+}
+
+/// Encodes a message; `None` if the buffer is too small.
+pub fn encode<'a, T: Serialize>(message: &T, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    postcard::to_slice(message, buffer)
+        .ok()
+        .map(|bytes| &*bytes)
+}
+
+/// Decodes a message; `None` if it is not one.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    postcard::from_bytes(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_fit_their_buffer_and_come_back() {
+        let hello = Hello {
+            version: ATTACH_VERSION,
+            layout_version: 1,
+            token: [7; 16],
+            want: Want::Socket {
+                node: 3,
+                process: 9,
+            },
+            comm: *b"postgres\0\0\0\0\0\0\0\0",
+        };
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        let bytes = encode(&hello, &mut buffer).expect("fits");
+        assert_eq!(decode::<Hello>(bytes), Some(hello));
+        let welcome = Welcome {
+            version: u32::MAX,
+            verdict: Verdict::Full,
+            token: [255; 16],
+            process: u16::MAX,
+            pid: u32::MAX,
+            region_bytes: u64::MAX,
+            has_region: true,
+            sockets: [Some(255); NODES_MAX],
+        };
+        let bytes = encode(&welcome, &mut buffer).expect("fits");
+        assert_eq!(decode::<Welcome>(bytes), Some(welcome));
+        assert_eq!(decode::<Welcome>(&[1, 2, 3]), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! The first page of a region: what it is, how it is cut up, the heartbeat of the hook server, and
+//! the switches that it flips while processes run.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// First eight bytes of a region: "RAMGRID" and a zero.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
+/// Bumped whenever a byte of the layout, or the meaning of one, changes.
+///
+/// History, newest first:
+/// * 1: the first layout.
+pub const LAYOUT_VERSION: u64 = 1;
+/// The session stops serving when the heartbeat is older than this.
+pub const HEARTBEAT_MAX_MS: u64 = 700;
+
+/// Switch bits of `Header::switches`.
+pub mod switch {
+    /// Serve (else everything goes to the kernel).
+    pub const SERVE: u64 = 1;
+    /// Measure and predict only.
+    pub const OBSERVE: u64 = 1 << 1;
+    /// `--fill always`: no page-cache question, no governor, no admission.
+    pub const FILL_ALWAYS: u64 = 1 << 2;
+    /// The host's processors have idle time: a reader may spin for its reply.
+    pub const SPIN: u64 = 1 << 3;
+    /// Stamps are as coarse as the clock tick: a young stamp proves nothing.
+    pub const COARSE_STAMPS: u64 = 1 << 4;
+    /// There is room for promotion (no memory pressure).
+    pub const PROMOTE: u64 = 1 << 5;
+    /// Globs are in force: a file is not served before the hook server has judged its name.
+    pub const JUDGE_NAMES: u64 = 1 << 6;
+    /// io_uring setup is answered with ENOSYS (`--no-io-uring`).
+    pub const NO_IO_URING: u64 = 1 << 7;
+    /// Memory pressure: nothing is kept locally.
+    pub const PRESSURE: u64 = 1 << 8;
+}
+
+/// The header: one page.
+#[repr(C, align(4096))]
+pub struct Header {
+    /// `MAGIC`.
+    pub magic: AtomicU64,
+    /// `LAYOUT_VERSION`.
+    pub layout_version: AtomicU64,
+    /// Counts of the parts, in the order of `layout::Shape`.
+    pub shape: [AtomicU64; 8],
+    /// Monotonic milliseconds, written by the hook server every 100 ms.
+    pub heartbeat_ms: AtomicU64,
+    /// Bits of `switch`.
+    pub switches: AtomicU64,
+    /// Share of served reads to repeat through the kernel, parts per million.
+    pub verify_ppm: AtomicU64,
+    /// Time-stamp counter ticks per microsecond.
+    pub ticks_per_us: AtomicU64,
+    /// Longest wait for a node in microseconds.
+    pub deadline_us: AtomicU64,
+    /// Smoothed latency of a read from the device in nanoseconds (processes and hook server).
+    pub disk_ns: AtomicU64,
+    /// A read slower than this came off the device, nanoseconds.
+    pub slow_ns: AtomicU64,
+    /// Reads that may be promoted until the hook server grants more.
+    pub promote_tokens: AtomicU64,
+    /// Blocks that may be pushed until the hook server grants more (`--fill-rate`).
+    pub fill_tokens: AtomicU64,
+    /// Sets of the local cache in use.
+    pub local_active: AtomicU64,
+    /// Remote hits whose page was wanted locally (tells the hook server to grow the local cache).
+    pub local_wanted: AtomicU64,
+    /// Readers that wait for a node right now.
+    pub waiting: AtomicU64,
+    /// The secret that wire keys and tags derive from.
+    pub secret: [AtomicU64; 4],
+    /// Futex word: rung after a refresh slot or a proof request was left for the hook server.
+    pub doorbell: AtomicU32,
+    /// Not 0 while the hook server sleeps on `doorbell`.
+    pub asleep: AtomicU32,
+}
+
+#[cfg(not(feature = "model"))]
+const _: () = assert!(size_of::<Header>() == 4096);
+
+impl Header {
+    /// Whether a switch is on.
+    pub fn is_on(&self, bits: u64) -> bool {
+        self.switches.load(Ordering::Relaxed) & bits == bits
+    }
+
+    /// Flips switches (hook server; any process may turn SERVE off after a failed verification).
+    pub fn set_switch(&self, bits: u64, on: bool) {
+        match on {
+            true => self.switches.fetch_or(bits, Ordering::SeqCst),
+            false => self.switches.fetch_and(!bits, Ordering::SeqCst),
+        };
+    }
+
+    /// Whether the hook server has been heard of lately.
+    pub fn is_alive(&self, now_ms: u64) -> bool {
+        let heartbeat = self.heartbeat_ms.load(Ordering::Relaxed);
+        now_ms.saturating_sub(heartbeat) < HEARTBEAT_MAX_MS
+    }
+
+    /// Takes one token; false: none left.
+    pub fn take_token(tokens: &AtomicU64) -> bool {
+        let left = tokens.load(Ordering::Relaxed);
+        left != 0
+            && tokens
+                .compare_exchange(left, left - 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The secret as bytes.
+    pub fn secret_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(&self.secret) {
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Stores the secret (hook server, once).
+    pub fn set_secret(&self, secret: &[u8; 32]) {
+        for (chunk, word) in secret.chunks_exact(8).zip(&self.secret) {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// Smooths one device latency into `disk_ns` (weight 1/16).
+    pub fn note_disk(&self, latency_ns: u64) {
+        let old = self.disk_ns.load(Ordering::Relaxed);
+        let new = if old == 0 {
+            latency_ns
+        } else {
+            old - old / 16 + latency_ns / 16
+        };
+        self.disk_ns.store(new, Ordering::Relaxed);
+    }
+}
