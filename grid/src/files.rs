@@ -209,7 +209,7 @@ impl<'a> Files<'a> {
     /// loaded the cells that its block size names: a recycled record bumps the epoch first.
     pub fn is_current(&self, found: RecordRef) -> bool {
         let expected = u64::from(found.generation) << 32 | LIVE;
-        self.record(found).seq.load(Ordering::Acquire) == expected
+        self.record(found).seq.load(Ordering::SeqCst) == expected
     }
 
     /// Finds the live record of a file.
@@ -290,12 +290,25 @@ impl<'a> Files<'a> {
             };
             let generation = ((seq >> 32) as u32).wrapping_add(1);
             let next = u64::from(generation) << 32 | u64::from(owner) << 8 | CLAIMED;
-            let swap = || {
-                record
-                    .seq
-                    .compare_exchange(seq, next, Ordering::SeqCst, Ordering::Relaxed)
+            let swap = |from, to| {
+                let swapped =
+                    record
+                        .seq
+                        .compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed);
+                swapped.is_ok()
             };
-            (usable && swap().is_ok()).then_some(RecordRef {
+            if !usable || !swap(seq, next) {
+                return None;
+            }
+            // A writer that found the record before it was claimed may still store a stamp in it:
+            // it is in flight in the old file's `writes` cell. (It entered that cell first and then
+            // looked whether the record is current; one of us sees the other.)
+            let writes = &self.cells.file(record.ident().hash()).writes;
+            if seq & STATE_MASK == LIVE && !cell::is_quiet(writes.load(Ordering::SeqCst)) {
+                swap(next, seq);
+                return None;
+            }
+            Some(RecordRef {
                 index: index as u32,
                 generation,
             })
