@@ -19,4 +19,6 @@ pub mod sqlite;
 pub mod stage;
 pub mod stats;
 pub mod tidy;
+pub mod tree;
+pub mod warm;
 pub mod zoo;
