@@ -170,6 +170,14 @@ impl Postgres {
         self.log_must_be_clean();
     }
 
+    /// Checks every page's checksum in the stopped cluster.
+    #[track_caller]
+    pub fn check_sums_offline(&self) {
+        assert!(self.server.is_none(), "pg_checksums wants a stopped server");
+        let mut command = client(self.dir.parent().expect("pg/"), "pg_checksums");
+        run(command.arg("--check").arg("-D").arg(&self.dir)).must_pass();
+    }
+
     /// Fails when the log speaks of corruption.
     #[track_caller]
     pub fn log_must_be_clean(&self) {
