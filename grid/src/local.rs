@@ -196,6 +196,14 @@ impl Local<'_> {
         true
     }
 
+    /// Calls `visit` with the file of every page that is held (hook server: statistics).
+    pub fn visit_held(&self, mut visit: impl FnMut(FileIdent)) {
+        let idents = self.tags.iter().map(|tag| tag.key().ident);
+        idents
+            .filter(|ident| *ident != FileIdent::default())
+            .for_each(&mut visit);
+    }
+
     /// Frees the tags that a process now proved dead was filling.
     pub fn release_owner(&self, owner: u16) {
         for tag in self.tags {

@@ -1,8 +1,45 @@
 //! The hook server: owns a session's region, sockets and nodes for as long as the session lives.
 //!
-//! `run` starts it as a process of its own and waits for its readiness; this boundary is all that
-//! the command line knows of it.
+//! `run` starts it as a process of its own and waits for its readiness; `serve` is all that the
+//! command line knows of it. One thread per duty, each parked when there is nothing to do:
+//!
+//! * `attach`: lets processes in.            * `drain`: blocks to the nodes, one thread a region.
+//! * `reap`: releases the dead.              * `nodes`: health and connections, one thread a node.
+//! * `proofs`: stamps, names, globs.         * `viewers`: `hooktool ps`, `stats`, `on`, `off`.
+//! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
+//!
+//! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
+//! (the processes), `totals` and `stats` (the numbers), `client` (RESP), `sys` (unsafe calls).
 
+mod attach;
+mod client;
+mod domain;
+mod drain;
+mod embedded;
+mod life;
+mod members;
+mod nodes;
+mod proofs;
+mod reap;
+mod region;
+mod session;
+mod stats;
+mod sys;
+mod tend;
+#[cfg(test)]
+mod tests;
+mod totals;
+mod viewers;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use grid::node::NODES_MAX;
+
+use self::client::NodeError;
+use self::nodes::Node;
+use self::region::Plan;
+use self::session::Session;
 use crate::config::ServeConfig;
 use crate::failure::Failure;
 use crate::ready::ReadyPipe;
@@ -16,10 +53,120 @@ use crate::ready::ReadyPipe;
 ///
 /// The session cannot be made. The caller passes it to `ready` where nothing was answered yet.
 pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> {
-    let _ = (config, ready);
-    Err(Failure::launch(
-        "this hooktool was built without its hook server",
-        "no session can be made",
-        "build it again from a complete source tree:  cargo build --release",
-    ))
+    sys::block_signals();
+    let session = prepare(config)?;
+    let attach = attach::bind(&session.config.session.attach_socket())?;
+    let viewers = viewers::bind(&session.config.session.control_socket())?;
+    let clock = tend::Clock::new(&session);
+    for node in &session.nodes {
+        let node = Arc::clone(node);
+        duty(&session, "nodes", move |session| node.keep(session))?;
+    }
+    duty(&session, "reap", reap::run)?;
+    duty(&session, "proofs", proofs::run)?;
+    duty(&session, "attach", move |session| {
+        attach::run(session, &attach)
+    })?;
+    duty(&session, "viewers", move |session| {
+        viewers::run(session, &viewers)
+    })?;
+    start_drains(&session, 0)?;
+    ready.ready();
+    // The threads end by themselves within a second; the caller ends the process before that.
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| clock.run(&session)));
+    session.end();
+    outcome.map_err(|_| broken())
+}
+
+/// Nodes, sizes, regions: everything that can fail before the target depends on it.
+fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
+    if config.nodes.len() > NODES_MAX {
+        return Err(Failure::usage(
+            format!("{} nodes are too many", config.nodes.len()),
+            format!("a session uses at most {NODES_MAX}"),
+            "give fewer --node settings",
+        ));
+    }
+    let nodes = nodes::from_config(&config, embedded::start)?;
+    let meetings: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let node = Arc::clone(node);
+            std::thread::spawn(move || node.meet())
+        })
+        .collect();
+    for (node, meeting) in nodes.iter().zip(meetings) {
+        match meeting.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if config.require => return Err(unreachable(node, &error)),
+            Ok(Err(error)) => tracing::warn!(node = %node.shown, %error, "not reached yet"),
+            Err(_) => return Err(broken()),
+        }
+    }
+    let pool_bytes = nodes
+        .iter()
+        .map(|node| node.max_bytes())
+        .sum::<Option<u64>>();
+    let plan = Plan::of(&config, crate::limits::memory().bytes, pool_bytes);
+    Ok(Arc::new(Session::new(config, nodes, plan)?))
+}
+
+fn unreachable(node: &Node, error: &NodeError) -> Failure {
+    let fix = match error {
+        NodeError::Unauthorized(_) => "give its password:  --node redis://:PASSWORD@HOST:PORT",
+        NodeError::Unreachable(_) | NodeError::Foreign(_) => {
+            "start it:  memnode --listen HOST:PORT   or leave --require out"
+        }
+    };
+    Failure::launch(
+        format!("node {}: {error}", node.shown),
+        "--require was given: nothing was started",
+        fix,
+    )
+}
+
+/// Starts the drains of the domains from number `started` on; how many there are now.
+fn start_drains(session: &Arc<Session>, started: usize) -> Result<usize, Failure> {
+    let domains = session.domains();
+    for domain in domains.iter().skip(started) {
+        let domain = Arc::clone(domain);
+        duty(session, "drain", move |session| {
+            drain::run(session, &domain)
+        })?;
+    }
+    Ok(domains.len())
+}
+
+/// Starts a thread. A duty that panics takes the session out of service: nobody does it any more.
+fn duty(
+    session: &Arc<Session>,
+    name: &str,
+    work: impl FnOnce(&Session) + Send + 'static,
+) -> Result<(), Failure> {
+    let session = Arc::clone(session);
+    let run = move || {
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| work(&session)));
+        if outcome.is_err() {
+            tracing::error!("a thread of the hook server panicked: the session ends");
+            session.end();
+        }
+    };
+    let started = std::thread::Builder::new()
+        .name(format!("hook-{name}"))
+        .spawn(run);
+    started.map(|_| ()).map_err(|error| {
+        Failure::launch(
+            format!("cannot start a thread: {error}"),
+            "the hook server needs about ten",
+            "raise the limit of processes:  ulimit -u 4096   (or pids.max of the cgroup)",
+        )
+    })
+}
+
+fn broken() -> Failure {
+    Failure::launch(
+        "a thread of the hook server panicked",
+        "the session has ended; its processes go on with the kernel",
+        "report it, with the log:  HOOKTOOL_LOG=debug hooktool run ...",
+    )
 }

@@ -1,0 +1,316 @@
+//! The attach socket: lets processes into the session, one small message each way.
+//!
+//! One thread runs `run`. A peer that connects and says nothing occupies a seat for two seconds and
+//! delays nobody; a peer that wants a connection which is not ready waits a moment in its seat. The
+//! answer is sent without blocking: a peer that does not take it is dropped.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use grid::attach::{ATTACH_VERSION, Hello, MESSAGE_BYTES_MAX, Verdict, Want, Welcome};
+use grid::header::LAYOUT_VERSION;
+use grid::node::NODES_MAX;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use super::domain::{Credentials, Domain};
+use super::members::Newcomer;
+use super::session::{self, Session};
+use super::sys;
+use crate::failure::Failure;
+
+/// Peers that may sit waiting at a time; one more turns out the oldest.
+const SEATS_MAX: usize = 128;
+
+/// How long a peer may take to say what it wants.
+const HELLO_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a peer waits for a connection that is not ready.
+const SOCKET_LIMIT: Duration = Duration::from_millis(40);
+
+/// Connections that may wait to be accepted; the kernel lowers it to its own limit.
+const BACKLOG: i32 = 4096;
+
+/// A peer that has connected.
+struct Seat {
+    socket: OwnedFd,
+    peer: sys::Peer,
+    /// What it said, once it did.
+    hello: Option<Hello>,
+    until: Instant,
+}
+
+/// Binds the attach socket.
+///
+/// # Errors
+///
+/// The name is taken (by an impostor: it is random), or the kernel has no such sockets.
+pub fn bind(name: &str) -> Result<OwnedFd, Failure> {
+    let bind = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        rustix::net::bind(
+            &socket,
+            &SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        )?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    bind().map_err(|error: rustix::io::Errno| {
+        Failure::launch(
+            format!("cannot listen on the Unix socket @{name}: {error}"),
+            "the processes of the session join through it",
+            "allow AF_UNIX sockets here (seccomp, RestrictAddressFamilies=AF_UNIX), then try again",
+        )
+    })
+}
+
+/// Answers peers until the session ends.
+pub fn run(session: &Session, listener: &OwnedFd) {
+    let mut seats: Vec<Seat> = Vec::new();
+    while !session.is_ending() {
+        let next = seats.iter().map(|seat| seat.until).min();
+        let limit = next.map(|until| until.saturating_duration_since(Instant::now()));
+        let mut fds: Vec<BorrowedFd<'_>> = vec![listener.as_fd(), session.sockets.as_fd()];
+        // Who has spoken already waits for a connection, not for its own socket.
+        let silent = |seat: &&Seat| seat.hello.is_none();
+        fds.extend(seats.iter().filter(silent).map(|seat| seat.socket.as_fd()));
+        let ready = session::wait_for(&fds, limit);
+        let (listens, rang) = (ready[0], ready[1]);
+        if rang {
+            session.sockets.silence();
+        }
+        let mut spoke = ready.into_iter().skip(2);
+        seats.retain_mut(|seat| {
+            let heard = seat.hello.is_none() && spoke.next().unwrap_or(false);
+            if heard && !listen_to(seat) {
+                return false;
+            }
+            let over = Instant::now() >= seat.until;
+            !answer_if_due(session, seat, over)
+        });
+        if listens {
+            accept_all(session, listener, &mut seats);
+        }
+    }
+}
+
+/// Takes everybody who waits at the door. Most have spoken already and are answered at once.
+fn accept_all(session: &Session, listener: &OwnedFd, seats: &mut Vec<Seat>) {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    while let Ok(socket) = rustix::net::accept_with(listener, flags) {
+        let Ok(peer) = sys::peer(socket.as_fd()) else {
+            continue;
+        };
+        let until = Instant::now() + HELLO_LIMIT;
+        let mut seat = Seat {
+            socket,
+            peer,
+            hello: None,
+            until,
+        };
+        if !listen_to(&mut seat) || answer_if_due(session, &mut seat, false) {
+            continue;
+        }
+        if seats.len() >= SEATS_MAX {
+            seats.remove(0);
+        }
+        seats.push(seat);
+    }
+}
+
+/// Takes the hello if it is there. False: the peer is gone or speaks something else.
+fn listen_to(seat: &mut Seat) -> bool {
+    let mut bytes = [0; MESSAGE_BYTES_MAX];
+    // Descriptors that somebody sends along are dropped with the (empty) ancillary buffer.
+    let received = rustix::net::recvmsg(
+        &seat.socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut RecvAncillaryBuffer::default(),
+        RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
+    );
+    match received {
+        Err(error) => error == rustix::io::Errno::AGAIN,
+        Ok(message) => {
+            seat.hello = grid::attach::decode(&bytes[..message.bytes]);
+            seat.until = Instant::now() + SOCKET_LIMIT;
+            seat.hello.is_some()
+        }
+    }
+}
+
+/// Answers a peer that has spoken, unless a connection it needs is being made and there is time.
+/// True: the seat is free.
+fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
+    let Some(hello) = &seat.hello else {
+        return over;
+    };
+    if let Some(refusal) = refuse(session, hello) {
+        reply(seat, &welcome(session, refusal), None, &[]);
+        return true;
+    }
+    let Some(sockets) = connections(session, hello.want, over) else {
+        return false;
+    };
+    let joined = match hello.want {
+        Want::Join | Want::Fork => join(session, seat, hello),
+        Want::Socket { process, .. } => member(session, seat, process),
+    };
+    match joined {
+        Ok((domain, slot)) => {
+            let mut answer = welcome(session, Verdict::Joined);
+            answer.process = slot;
+            answer.pid = seat.peer.pid;
+            answer.region_bytes = domain.region.layout().bytes;
+            answer.has_region = hello.want == Want::Join;
+            for (place, (node, _)) in answer.sockets.iter_mut().zip(&sockets) {
+                *place = Some(*node);
+            }
+            reply(seat, &answer, Some(&domain), &sockets);
+        }
+        Err(verdict) => reply(seat, &welcome(session, verdict), None, &[]),
+    }
+    true
+}
+
+/// Why a peer is not let in, by its message alone.
+fn refuse(session: &Session, hello: &Hello) -> Option<Verdict> {
+    let differs = |sum: u8, (left, right): (&u8, &u8)| sum | (left ^ right);
+    let token = hello
+        .token
+        .iter()
+        .zip(&session.config.token.0)
+        .fold(0, differs);
+    if token != 0 {
+        return Some(Verdict::Refused);
+    }
+    let same = hello.version == ATTACH_VERSION && hello.layout_version == LAYOUT_VERSION;
+    (!same).then_some(Verdict::Version)
+}
+
+/// A ready connection to every node that a peer should get one to; `None`: one is being made.
+fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<(u8, TcpStream)>> {
+    let wanted = |number: usize| match want {
+        Want::Join | Want::Fork => true,
+        Want::Socket { node, .. } => usize::from(node) == number,
+    };
+    let mut sockets = Vec::new();
+    for node in session
+        .nodes
+        .iter()
+        .filter(|node| wanted(node.number) && node.is_up())
+    {
+        match node.take_ready() {
+            Some(stream) => sockets.push((u8::try_from(node.number).ok()?, stream)),
+            // A process that joins can do without and ask again; one that asks again waits.
+            None if over || !matches!(want, Want::Socket { .. }) => {}
+            None => return None,
+        }
+    }
+    Some(sockets)
+}
+
+/// Registers a process under the credentials it has now.
+fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<(Arc<Domain>, u16), Verdict> {
+    let sys::Peer { pid, uid, gid } = seat.peer;
+    let ours = sys::effective_user();
+    if pid == 0 || (uid != ours && ours != 0) {
+        return Err(Verdict::Refused);
+    }
+    let pidfd = sys::peer_pidfd(seat.socket.as_fd(), pid).map_err(|_| Verdict::Refused)?;
+    let credentials = Credentials::of_process(pid).map_err(|_| Verdict::Refused)?;
+    // The process may have changed them since it connected: then it does not know where it belongs.
+    if (credentials.uid, credentials.gid) != (uid, gid) {
+        return Err(Verdict::Refused);
+    }
+    let domain = match session.domain(&credentials) {
+        Some(domain) => domain,
+        None => session.add_domain(credentials).map_err(|error| {
+            tracing::warn!(%error, pid, "no region for further credentials");
+            Verdict::Full
+        })?,
+    };
+    let newcomer = Newcomer {
+        pid,
+        pidfd,
+        domain: Arc::clone(&domain),
+        comm: comm_of(&hello.comm),
+        is_fresh: hello.want == Want::Join,
+    };
+    let slot = session
+        .members
+        .lock()
+        .register(newcomer)
+        .ok_or(Verdict::Full)?;
+    session.joined.ring();
+    tracing::debug!(pid, slot, "process joined");
+    Ok((domain, slot))
+}
+
+/// The membership a process claims to have already.
+fn member(session: &Session, seat: &Seat, slot: u16) -> Result<(Arc<Domain>, u16), Verdict> {
+    let members = session.members.lock();
+    let member = members.get(seat.peer.pid).ok_or(Verdict::Refused)?;
+    if member.slot != slot || member.domain.credentials.uid != seat.peer.uid {
+        return Err(Verdict::Refused);
+    }
+    Ok((Arc::clone(&member.domain), slot))
+}
+
+fn comm_of(bytes: &[u8; 16]) -> String {
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end])
+        .trim_end()
+        .to_string()
+}
+
+fn welcome(session: &Session, verdict: Verdict) -> Welcome {
+    Welcome {
+        version: ATTACH_VERSION,
+        verdict,
+        token: session.config.token.0,
+        process: 0,
+        pid: 0,
+        region_bytes: 0,
+        has_region: false,
+        sockets: [None; NODES_MAX],
+    }
+}
+
+/// Sends the answer with its descriptors; a peer that is gone needs none. A peer without the token
+/// is not told it either.
+fn reply(seat: &Seat, answer: &Welcome, domain: Option<&Domain>, sockets: &[(u8, TcpStream)]) {
+    let mut answer = answer.clone();
+    if answer.verdict == Verdict::Refused {
+        answer.token = [0; 16];
+    }
+    let mut buffer = [0; MESSAGE_BYTES_MAX];
+    let Some(bytes) = grid::attach::encode(&answer, &mut buffer) else {
+        return;
+    };
+    let memory = domain
+        .filter(|_| answer.has_region)
+        .map(|domain| domain.memory.as_fd());
+    let streams = sockets.iter().map(|(_, stream)| stream.as_fd());
+    let fds: Vec<BorrowedFd<'_>> = memory.into_iter().chain(streams).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(NODES_MAX + 1))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        rights.push(SendAncillaryMessage::ScmRights(&fds));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let sent = rustix::net::sendmsg(&seat.socket, &[IoSlice::new(bytes)], &mut rights, flags);
+    if let Err(error) = sent {
+        tracing::debug!(%error, pid = seat.peer.pid, "a process left before its answer");
+    }
+}

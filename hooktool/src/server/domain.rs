@@ -1,0 +1,164 @@
+//! Credential domains: each (user, group, further groups) of a session has a region of its own.
+//!
+//! A process maps only the region of its own credentials, so that it never sees a block that it
+//! could not have read itself, and nothing it scribbles reaches others. `session` makes domains on
+//! demand; `attach` sorts processes into them; `drain`, `proofs`, `reap`, `tend` work on each.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use grid::node::{NODES_MAX, NodeRecord};
+use grid::ops::Op;
+use grid::region::Region;
+use grid::sync::{AtomicU64, Ordering};
+use parking_lot::Mutex;
+use wire::Keys;
+
+use super::region::Mapped;
+use super::totals::Totals;
+
+/// What decides which region a process may map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// Supplementary groups, sorted.
+    pub groups: Vec<u32>,
+}
+
+/// An operation of a dead process whose cells are still frozen, or whose file's stamp is still to
+/// be distrusted.
+#[derive(Clone, Copy, Debug)]
+pub struct Frozen {
+    /// What the dead process had begun.
+    pub op: Op,
+    /// Its cells are back in service.
+    pub is_thawed: bool,
+}
+
+/// A credential domain: its region and what the hook server knows about it alone.
+pub struct Domain {
+    /// Who may map it.
+    pub credentials: Credentials,
+    /// The memory file.
+    pub memory: OwnedFd,
+    /// The region.
+    pub region: Region,
+    /// Keys of its blocks on the nodes.
+    pub keys: Keys,
+    /// Released operations to be thawed. Whoever freezes or thaws holds this lock.
+    pub frozen: Mutex<Vec<Frozen>>,
+    /// Counters of processes that are gone.
+    pub totals: Mutex<Totals>,
+    /// Blocks that a node has acknowledged.
+    pub pushed_blocks: AtomicU64,
+    /// Bytes of those blocks.
+    pub pushed_bytes: AtomicU64,
+    /// Blocks taken from refresh slots and not brought to a node.
+    pub dropped_blocks: AtomicU64,
+    /// Good probes of each node since its breaker opened.
+    pub good_probes: [AtomicU64; NODES_MAX],
+    /// Path of a file record by its index, with the generation it belongs to.
+    pub paths: Mutex<HashMap<u32, (u32, String)>>,
+}
+
+impl Credentials {
+    /// Reads those of a process from `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone or `/proc` is not mounted.
+    pub fn of_process(pid: u32) -> io::Result<Credentials> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        Credentials::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn parse(status: &str) -> Option<Credentials> {
+        let numbers = |key: &str| -> Option<Vec<u32>> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace()
+                .map(|number| number.parse().ok())
+                .collect()
+        };
+        let mut groups = numbers("Groups:")?;
+        groups.sort_unstable();
+        groups.dedup();
+        Some(Credentials {
+            uid: *numbers("Uid:")?.get(1)?,
+            gid: *numbers("Gid:")?.get(1)?,
+            groups,
+        })
+    }
+}
+
+impl Domain {
+    /// A domain around a fresh region.
+    pub fn new(credentials: Credentials, mapped: Mapped) -> Domain {
+        let keys = Keys::derive(&mapped.region.header().secret_bytes());
+        Domain {
+            credentials,
+            memory: mapped.memory,
+            region: mapped.region,
+            keys,
+            frozen: Mutex::new(Vec::new()),
+            totals: Mutex::new(Totals::default()),
+            pushed_blocks: AtomicU64::new(0),
+            pushed_bytes: AtomicU64::new(0),
+            dropped_blocks: AtomicU64::new(0),
+            good_probes: std::array::from_fn(|_| AtomicU64::new(0)),
+            paths: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The record of a node in this region.
+    pub fn node(&self, number: usize) -> &'static NodeRecord {
+        &self.region.nodes().records[number]
+    }
+
+    /// Mean size of the blocks pushed so far, in bytes; 8 KiB before the first.
+    pub fn block_bytes_mean(&self) -> u64 {
+        let blocks = self.pushed_blocks.load(Ordering::Relaxed);
+        match blocks {
+            0 => 8192,
+            blocks => self.pushed_bytes.load(Ordering::Relaxed) / blocks,
+        }
+    }
+
+    /// Forgets every block: index and local cache. What the nodes hold is never asked for again.
+    pub fn forget_blocks(&self) {
+        self.region.index().clear();
+        for (_, record) in self.region.files().live() {
+            record.blocks_held.store(0, Ordering::Relaxed);
+        }
+        let local = self.region.local();
+        for slot in 0..local.tags.len() {
+            let _ = local.evict(slot, super::members::OWN_SLOT, |_| ());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effective_ids_and_sorted_groups_are_read() {
+        let status = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t30 4 24 4 \n";
+        let expected = Credentials {
+            uid: 2,
+            gid: 6,
+            groups: vec![4, 24, 30],
+        };
+        assert_eq!(Credentials::parse(status), Some(expected));
+        assert_eq!(Credentials::parse("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn this_process_has_credentials() {
+        let ours = Credentials::of_process(std::process::id()).unwrap();
+        assert_eq!(ours.uid, super::super::sys::effective_user());
+    }
+}

@@ -1,0 +1,260 @@
+//! The drain of one region: takes blocks from refresh slots, seals them, and sends them to the nodes.
+//!
+//! One thread per domain runs `run`. It copies a block out of its slot once, into the send buffer,
+//! seals that private copy, and frees the slot before anything is sent, so that a slow node never
+//! holds slots. A block is entered into the index when the node has said OK and the version cells
+//! are still what its filler saw. A node that fails costs one timeout, then its breaker is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grid::ident::block_hash;
+use grid::index::Held;
+use grid::layout::BLOCK_LOG2_MIN;
+use grid::node::{NodeState, Nodes};
+use grid::refresh::Refresh;
+use grid::sync::Ordering;
+use grid::writes::{look_block, look_file};
+use rustix::thread::futex;
+use wire::resp::{SET_TAIL, encode_set_head, set_head_bytes};
+use wire::{BlockId, HEADER_BYTES, KEY_BYTES};
+
+use super::client::{Client, NodeError, Reply};
+use super::domain::Domain;
+use super::nodes::Node;
+use super::session::Session;
+
+/// Longest sleep between two looks at the slots; the doorbell ends it earlier.
+const SLEEP: futex::Timespec = futex::Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// Longest wait for a node to take blocks or to answer for one.
+const NODE_LIMIT: Duration = Duration::from_millis(300);
+
+/// A batch is sent when it has grown to as many bytes.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Blocks on their way to one node.
+struct Lane {
+    node: Arc<Node>,
+    client: Option<Client>,
+    requests: Vec<u8>,
+    /// Bytes of `requests` that are in use.
+    filled: usize,
+    /// The blocks in `requests`, in order.
+    blocks: Vec<Refresh>,
+}
+
+/// Drains `domain` until the session ends.
+pub fn run(session: &Session, domain: &Domain) {
+    let header = domain.region.header();
+    let mut lanes: Vec<Lane> = session.nodes.iter().map(Lane::new).collect();
+    while !session.is_ending() {
+        if gather(domain, &mut lanes) {
+            deliver(domain, &mut lanes);
+            continue;
+        }
+        let rung = header.doorbell.load(Ordering::Acquire);
+        header.asleep.store(1, Ordering::SeqCst);
+        // Who left a block after the look above and before the word was set did not ring.
+        if !gather(domain, &mut lanes) {
+            let shared = futex::Flags::empty();
+            let _ = futex::wait(&header.doorbell, shared, rung, Some(&SLEEP));
+        }
+        header.asleep.store(0, Ordering::Relaxed);
+        if header.doorbell.load(Ordering::Acquire) != rung {
+            session.wake_prover();
+        }
+        deliver(domain, &mut lanes);
+    }
+}
+
+/// Takes every block that is ready, up to a batch. False: there was none.
+fn gather(domain: &Domain, lanes: &mut [Lane]) -> bool {
+    let slots = domain.region.refresh();
+    let mut bytes = 0;
+    let mut any = false;
+    for slot in 0..slots.0.len() {
+        let Some(refresh) = slots.take(slot) else {
+            continue;
+        };
+        any = true;
+        match lane_of(domain, &refresh) {
+            Some(number) => bytes += lanes[number].stage(domain, slot, refresh),
+            None => drop_blocks(domain, 1),
+        }
+        slots.free(slot);
+        if bytes >= BATCH_BYTES_MAX {
+            break;
+        }
+    }
+    any
+}
+
+/// The node that a block goes to; `None`: it is out of date already, malformed, or has no node.
+fn lane_of(domain: &Domain, refresh: &Refresh) -> Option<usize> {
+    let log2_max = domain.region.layout().shape.refresh_log2();
+    if !(BLOCK_LOG2_MIN..=log2_max).contains(&refresh.log2) || !is_current(domain, refresh) {
+        return None;
+    }
+    let nodes = domain.region.nodes();
+    let slot = Nodes::slot_of(refresh.ident.hash(), refresh.block, refresh.log2);
+    let number = nodes.node_of(slot)?;
+    (nodes.records.get(number)?.state() == NodeState::Up).then_some(number)
+}
+
+/// Whether the cells are still what the filler of a block saw (a hint: readers look for themselves).
+fn is_current(domain: &Domain, refresh: &Refresh) -> bool {
+    let (cells, file_hash) = (domain.region.cells(), refresh.ident.hash());
+    look_file(cells, file_hash, false).is_some_and(|seen| seen.epoch() == refresh.epoch)
+        && look_block(cells, file_hash, refresh.block) == Some(refresh.version)
+}
+
+/// Sends what was gathered: all nodes are written to before any is waited for.
+fn deliver(domain: &Domain, lanes: &mut [Lane]) {
+    for lane in lanes.iter_mut().filter(|lane| !lane.blocks.is_empty()) {
+        if let Err(error) = lane.send() {
+            lane.fail(domain, &error);
+        }
+    }
+    for lane in lanes.iter_mut().filter(|lane| !lane.blocks.is_empty()) {
+        if let Err(error) = lane.collect(domain) {
+            lane.fail(domain, &error);
+        }
+    }
+}
+
+fn drop_blocks(domain: &Domain, blocks: usize) {
+    domain
+        .dropped_blocks
+        .fetch_add(blocks as u64, Ordering::Relaxed);
+}
+
+impl Lane {
+    fn new(node: &Arc<Node>) -> Lane {
+        Lane {
+            node: Arc::clone(node),
+            client: None,
+            requests: Vec::new(),
+            filled: 0,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// Copies the block in `slot` behind a SET request and seals it there; the bytes it took.
+    fn stage(&mut self, domain: &Domain, slot: usize, refresh: Refresh) -> usize {
+        let id = BlockId {
+            dev: refresh.ident.dev,
+            ino: refresh.ident.ino,
+            birth_ns: refresh.ident.birth_ns,
+            block_log2: refresh.log2,
+            block: refresh.block,
+            epoch: refresh.epoch,
+            version: refresh.version,
+        };
+        let payload_bytes = 1_usize << refresh.log2;
+        let value_bytes = HEADER_BYTES + payload_bytes;
+        let head_bytes = set_head_bytes(KEY_BYTES, value_bytes);
+        let bytes = head_bytes + value_bytes + SET_TAIL.len();
+        let end = self.filled + bytes;
+        if self.requests.len() < end {
+            self.requests.resize(end.next_power_of_two(), 0);
+        }
+        let request = &mut self.requests[self.filled..end];
+        let (head, rest) = request.split_at_mut(head_bytes);
+        let (envelope, rest) = rest.split_at_mut(HEADER_BYTES);
+        let (payload, tail) = rest.split_at_mut(payload_bytes);
+        let written = encode_set_head(head, &domain.keys.wire_key(&id), value_bytes);
+        debug_assert_eq!(written, Some(head_bytes));
+        super::sys::copy_refresh(&domain.region, slot, payload);
+        envelope.copy_from_slice(&domain.keys.seal(&id, payload));
+        tail.copy_from_slice(SET_TAIL);
+        self.filled = end;
+        self.blocks.push(refresh);
+        bytes
+    }
+
+    /// Writes the requests. A connection that rested may have been closed by the node meanwhile, so
+    /// one that fails is replaced once by a fresh one: sending a SET twice does no harm.
+    fn send(&mut self) -> Result<(), NodeError> {
+        let rested = self.client.take().map(|mut client| {
+            client.send(&self.requests[..self.filled])?;
+            Ok::<Client, NodeError>(client)
+        });
+        if let Some(Ok(client)) = rested {
+            self.client = Some(client);
+            return Ok(());
+        }
+        let stream = self.node.take_ready();
+        let stream = stream.ok_or_else(|| std::io::Error::other("no connection is ready"))?;
+        let mut client = Client::of(stream, NODE_LIMIT)?;
+        client.send(&self.requests[..self.filled])?;
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// Reads one answer per block and enters the blocks that the node has taken into the index.
+    fn collect(&mut self, domain: &Domain) -> Result<(), NodeError> {
+        let client = self.client.as_mut();
+        let client = client.ok_or_else(|| std::io::Error::other("the connection was lost"))?;
+        let mut answered = 0;
+        let outcome = loop {
+            let Some(refresh) = self.blocks.get(answered) else {
+                break Ok(());
+            };
+            match client.reply() {
+                Ok(Reply::Simple(_)) => enter(domain, self.node.number, refresh),
+                Ok(Reply::Refused(text)) => {
+                    tracing::debug!(node = %self.node.shown, text, "block refused");
+                    drop_blocks(domain, 1);
+                }
+                Ok(other) => break Err(NodeError::Foreign(format!("SET: {other:?}"))),
+                Err(error) => break Err(error),
+            }
+            answered += 1;
+        };
+        self.blocks.drain(..answered);
+        if outcome.is_ok() {
+            self.filled = 0;
+        }
+        outcome
+    }
+
+    /// Gives up what is on its way, and opens the breaker of the node.
+    fn fail(&mut self, domain: &Domain, error: &NodeError) {
+        tracing::debug!(node = %self.node.shown, %error, "blocks not delivered");
+        domain.node(self.node.number).failed(true);
+        drop_blocks(domain, self.blocks.len());
+        self.blocks.clear();
+        self.filled = 0;
+        self.client = None;
+        self.node.wake();
+    }
+}
+
+/// Enters a block that a node has acknowledged, if it is still what the file holds.
+fn enter(domain: &Domain, node: usize, refresh: &Refresh) {
+    domain.pushed_blocks.fetch_add(1, Ordering::Relaxed);
+    domain
+        .pushed_bytes
+        .fetch_add(1 << refresh.log2, Ordering::Relaxed);
+    if !is_current(domain, refresh) {
+        return;
+    }
+    let hash = block_hash(refresh.ident.hash(), refresh.block);
+    let held = Held::new(hash, refresh.log2, refresh.epoch, refresh.version);
+    if !domain.region.index().insert(held) {
+        return;
+    }
+    domain.node(node).blocks.fetch_add(1, Ordering::Relaxed);
+    let files = domain.region.files();
+    let known = (refresh.record.index as usize) < files.records.len();
+    if known && files.is_current(refresh.record) {
+        files
+            .record(refresh.record)
+            .blocks_held
+            .fetch_add(1, Ordering::Relaxed);
+    }
+}

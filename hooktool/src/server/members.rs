@@ -1,0 +1,150 @@
+//! The processes of a session: who has which slot in which region, proved alive by a process
+//! descriptor each.
+//!
+//! `attach` registers, `reap` removes, `tend` asks whether anybody is left, `stats` lists. A number
+//! of a process alone proves nothing here: the descriptor does.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use grid::process::ProcessRecord;
+use grid::sync::Ordering;
+
+use super::domain::Domain;
+use super::{reap, session, sys};
+
+/// The slot (and owner number) that no process gets: the hook server itself acts under it.
+pub const OWN_SLOT: u16 = 0;
+
+/// A process of the session.
+pub struct Member {
+    /// Its number in this namespace.
+    pub pid: u32,
+    /// Proves that it lives.
+    pub pidfd: Arc<OwnedFd>,
+    /// Its credential domain.
+    pub domain: Arc<Domain>,
+    /// Its slot in the domain's process records.
+    pub slot: u16,
+    /// When it joined.
+    pub since: Instant,
+    /// Name of its program.
+    pub comm: String,
+}
+
+/// A process that shall become a member: the launcher before its target opens the first file.
+struct Awaited {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+/// All members.
+#[derive(Default)]
+pub struct Members {
+    by_pid: BTreeMap<u32, Member>,
+    awaited: Vec<Awaited>,
+    /// Processes that have ever joined.
+    pub joins: u64,
+}
+
+/// A process that shows up, as `attach` has checked it.
+pub struct Newcomer {
+    /// Its number.
+    pub pid: u32,
+    /// Proves that it lives.
+    pub pidfd: OwnedFd,
+    /// Its credential domain.
+    pub domain: Arc<Domain>,
+    /// Name of its program.
+    pub comm: String,
+    /// It says that it starts afresh (first program, or exec): what an earlier program of the same
+    /// process had in flight is over.
+    pub is_fresh: bool,
+}
+
+impl Members {
+    /// Registers a process; its slot, or `None` if the region has none left.
+    pub fn register(&mut self, newcomer: Newcomer) -> Option<u16> {
+        if let Some(old) = self.by_pid.get(&newcomer.pid) {
+            let same = Arc::ptr_eq(&old.domain, &newcomer.domain) && !sys::is_over(&*old.pidfd);
+            if same && !newcomer.is_fresh {
+                return Some(old.slot);
+            }
+            self.remove(newcomer.pid);
+        }
+        let records = newcomer.domain.region.processes();
+        let is_free = |record: &ProcessRecord| record.state.load(Ordering::Acquire) == 0;
+        let slot = (1..records.len()).find(|slot| is_free(&records[*slot]))?;
+        let record = &records[slot];
+        record.reset();
+        record.pid.store(u64::from(newcomer.pid), Ordering::Relaxed);
+        record.since_ms.store(session::now_ms(), Ordering::Relaxed);
+        record.generation.fetch_add(1, Ordering::Relaxed);
+        record.state.store(1, Ordering::Release);
+        let slot = u16::try_from(slot).ok()?;
+        let member = Member {
+            pid: newcomer.pid,
+            pidfd: Arc::new(newcomer.pidfd),
+            domain: newcomer.domain,
+            slot,
+            since: Instant::now(),
+            comm: newcomer.comm,
+        };
+        self.awaited.retain(|awaited| awaited.pid != member.pid);
+        self.by_pid.insert(member.pid, member);
+        self.joins += 1;
+        Some(slot)
+    }
+
+    /// Takes a process out that is over (or about to begin anew under the same number): releases
+    /// what it had in flight, keeps its counters, frees its slot.
+    pub fn remove(&mut self, pid: u32) {
+        let Some(member) = self.by_pid.remove(&pid) else {
+            return;
+        };
+        reap::release(&member.domain, member.slot);
+        let record = &member.domain.region.processes()[usize::from(member.slot)];
+        member.domain.totals.lock().add_record(record);
+        record.reset();
+        record.state.store(0, Ordering::Release);
+    }
+
+    /// A launcher announces the process that it is about to turn into the target.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process.
+    pub fn await_process(&mut self, pid: u32) -> std::io::Result<()> {
+        let pidfd = sys::pidfd(pid)?;
+        self.awaited.push(Awaited { pid, pidfd });
+        Ok(())
+    }
+
+    /// Whether somebody is here or announced.
+    pub fn has_any(&mut self) -> bool {
+        self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
+        !self.by_pid.is_empty() || !self.awaited.is_empty()
+    }
+
+    /// Members, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.by_pid.values()
+    }
+
+    /// How many are here.
+    pub fn len(&self) -> usize {
+        self.by_pid.len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.by_pid.is_empty()
+    }
+
+    /// A member by number.
+    pub fn get(&self, pid: u32) -> Option<&Member> {
+        self.by_pid.get(&pid)
+    }
+}

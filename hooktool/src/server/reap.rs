@@ -1,0 +1,111 @@
+//! The dead: watches a process descriptor per member, and releases what a process that is over had
+//! in flight (rules R1 to R3 of the version cells).
+//!
+//! A thread of its own runs `run`; `members` calls `release` when a process begins anew by exec.
+//! Both hold the domain's `frozen` list, so that freezing and thawing never overlap.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use grid::cell;
+use grid::files::{Stamp, Trust};
+use grid::ops::Op;
+use grid::sync::Ordering;
+
+use super::domain::{Domain, Frozen};
+use super::session::{self, Session};
+
+/// How long to wait before thawing is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Watches the members until the session ends.
+pub fn run(session: &Session) {
+    while !session.is_ending() {
+        let watched: Vec<(u32, Arc<OwnedFd>)> = {
+            let members = session.members.lock();
+            members
+                .iter()
+                .map(|member| (member.pid, Arc::clone(&member.pidfd)))
+                .collect()
+        };
+        let mut fds: Vec<BorrowedFd<'_>> = watched.iter().map(|(_, fd)| fd.as_fd()).collect();
+        fds.push(session.joined.as_fd());
+        let limit = has_frozen(session).then_some(RETRY);
+        let ready = session::wait_for(&fds, limit);
+        session.joined.silence();
+        let over = watched.iter().zip(&ready).filter(|(_, ready)| **ready);
+        for ((pid, pidfd), _) in over {
+            let mut members = session.members.lock();
+            // The number may have been taken by a new process meanwhile: only this one is over.
+            if members
+                .get(*pid)
+                .is_some_and(|member| Arc::ptr_eq(&member.pidfd, pidfd))
+            {
+                members.remove(*pid);
+                tracing::debug!(pid, "process over");
+            }
+        }
+        for domain in session.domains() {
+            thaw(&domain);
+        }
+    }
+}
+
+fn has_frozen(session: &Session) -> bool {
+    session
+        .domains()
+        .iter()
+        .any(|domain| !domain.frozen.lock().is_empty())
+}
+
+/// Releases everything that the owner of `slot` may hold. Only for an owner that is proved over.
+pub fn release(domain: &Domain, slot: u16) {
+    let region = &domain.region;
+    let mut frozen = domain.frozen.lock();
+    grid::reap::freeze_owner(region.cells(), region.ops(), slot, |op| {
+        frozen.push(Frozen {
+            op,
+            is_thawed: false,
+        });
+    });
+    region.files().release_claims(slot);
+    region.local().release_owner(slot);
+    region.refresh().release_owner(slot);
+    drop(frozen);
+    thaw(domain);
+}
+
+/// Thaws what can be thawed and distrusts the stamps of files that a dead process was writing.
+pub fn thaw(domain: &Domain) {
+    let mut frozen = domain.frozen.lock();
+    let (cells, ops) = (domain.region.cells(), domain.region.ops());
+    frozen.retain_mut(|frozen| {
+        frozen.is_thawed |= grid::reap::thaw_op(cells, ops, frozen.op);
+        !(frozen.is_thawed && distrust(domain, frozen.op))
+    });
+}
+
+/// Forgets the stamp of the file that `op` was writing: nobody recorded what the dead writer left.
+/// True: done, or there is nothing to forget.
+fn distrust(domain: &Domain, op: Op) -> bool {
+    if !op.guards_stamp {
+        return true;
+    }
+    let files = domain.region.files();
+    let writes = domain
+        .region
+        .cells()
+        .file(op.file_hash)
+        .writes
+        .load(Ordering::Acquire);
+    if cell::is_poisoned(writes) {
+        return true;
+    }
+    let mut of_file = files
+        .live()
+        .filter(|(_, record)| record.ident().hash() == op.file_hash);
+    of_file.all(|(found, _)| {
+        files.prove(found, Stamp::default(), Trust::None) || !files.is_current(found)
+    })
+}

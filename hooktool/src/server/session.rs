@@ -1,0 +1,293 @@
+//! What all threads of the hook server share: the settings, the domains, the members, the nodes,
+//! and the bells by which they wake each other.
+//!
+//! Made by `serve`, handed to every thread. Locks are held for moments and never two at a time,
+//! except that `members` may be held while a domain's `frozen` or `totals` is taken.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use globset::GlobSet;
+use grid::header::switch;
+use grid::node::NodeState;
+use parking_lot::{Mutex, RwLock};
+use rustix::event::EventfdFlags;
+
+use super::domain::{Credentials, Domain};
+use super::members::Members;
+use super::nodes::Node;
+use super::region::{self, Plan};
+use super::sys;
+use crate::config::ServeConfig;
+use crate::control::ServiceState;
+use crate::failure::Failure;
+
+/// Most credential domains of a session.
+pub const DOMAINS_MAX: usize = 8;
+
+/// The globs of a session, ready to match.
+pub struct Globs {
+    /// Files to serve; empty: all.
+    pub include: GlobSet,
+    /// Files never to serve.
+    pub exclude: GlobSet,
+    /// Files that the session alone writes.
+    pub own: GlobSet,
+}
+
+/// A descriptor that becomes readable when rung, for threads that sleep in poll(2).
+pub struct Bell(OwnedFd);
+
+/// The session.
+pub struct Session {
+    /// What was asked for.
+    pub config: ServeConfig,
+    /// When the session began.
+    pub started: Instant,
+    /// Sizes of its regions.
+    pub plan: Plan,
+    /// Its globs.
+    pub globs: Globs,
+    /// Its nodes, in the order of the settings.
+    pub nodes: Vec<Arc<Node>>,
+    /// Its processes.
+    pub members: Mutex<Members>,
+    /// Rung when a process has joined: `reap` has one more to watch.
+    pub joined: Bell,
+    /// Rung when sockets to a node have been made ready: `attach` may have promised one.
+    pub sockets: Bell,
+    domains: RwLock<Vec<Arc<Domain>>>,
+    /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
+    prover: OnceLock<Thread>,
+    off: AtomicBool,
+    ending: AtomicBool,
+}
+
+impl Bell {
+    /// A silent bell.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors.
+    pub fn new() -> std::io::Result<Bell> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Bell(rustix::event::eventfd(0, flags)?))
+    }
+
+    /// Makes the descriptor readable.
+    pub fn ring(&self) {
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Makes it silent again.
+    pub fn silence(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.0, &mut count);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Session {
+    /// Puts a session together and makes the region of this process' own credentials.
+    ///
+    /// # Errors
+    ///
+    /// No memory, no descriptors, or a glob that cannot be matched.
+    pub fn new(config: ServeConfig, nodes: Vec<Arc<Node>>, plan: Plan) -> Result<Session, Failure> {
+        let globs = Globs {
+            include: matcher("--include", &config.include)?,
+            exclude: matcher("--exclude", &config.exclude)?,
+            own: matcher("--own", &config.own)?,
+        };
+        let session = Session {
+            started: Instant::now(),
+            plan,
+            globs,
+            nodes,
+            members: Mutex::new(Members::default()),
+            joined: Bell::new().map_err(|error| no_descriptors(&error))?,
+            sockets: Bell::new().map_err(|error| no_descriptors(&error))?,
+            domains: RwLock::new(Vec::new()),
+            prover: OnceLock::new(),
+            off: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            config,
+        };
+        let ours = Credentials::of_process(std::process::id()).map_err(|error| {
+            Failure::launch(
+                format!("cannot read /proc/self/status: {error}"),
+                "the hook server sorts processes by their credentials",
+                "mount /proc in this mount namespace:  mount -t proc proc /proc",
+            )
+        })?;
+        session.add_domain(ours)?;
+        Ok(session)
+    }
+
+    /// All domains, oldest first.
+    pub fn domains(&self) -> Vec<Arc<Domain>> {
+        self.domains.read().clone()
+    }
+
+    /// The domain of these credentials, if there is one.
+    pub fn domain(&self, credentials: &Credentials) -> Option<Arc<Domain>> {
+        let domains = self.domains.read();
+        domains
+            .iter()
+            .find(|domain| domain.credentials == *credentials)
+            .cloned()
+    }
+
+    /// Makes the domain of these credentials. `attach` alone calls it while the session runs.
+    ///
+    /// # Errors
+    ///
+    /// There are too many, or no memory for one more.
+    pub fn add_domain(&self, credentials: Credentials) -> Result<Arc<Domain>, Failure> {
+        if self.domains.read().len() >= DOMAINS_MAX {
+            return Err(Failure::launch(
+                format!("a session has at most {DOMAINS_MAX} sets of credentials"),
+                "further users and groups are served by the kernel alone",
+                "start their processes in sessions of their own:  hooktool run ...",
+            ));
+        }
+        let mapped = region::make(&self.config, self.plan)?;
+        let domain = Arc::new(Domain::new(credentials, mapped));
+        for node in &self.nodes {
+            node.introduce(&domain);
+        }
+        self.place(&domain);
+        domain
+            .region
+            .header()
+            .set_switch(switch::SERVE, !self.off.load(Ordering::Relaxed));
+        self.domains.write().push(Arc::clone(&domain));
+        Ok(domain)
+    }
+
+    /// Places the slots of a domain on the nodes that are worth asking.
+    pub fn place(&self, domain: &Domain) {
+        let names: Vec<u64> = self.nodes.iter().map(|node| node.name_hash).collect();
+        let usable: Vec<bool> = self.nodes.iter().map(|node| node.is_placed()).collect();
+        domain.region.nodes().place(&names, |node| usable[node]);
+    }
+
+    /// Registers the thread that looks after proofs.
+    pub fn set_prover(&self, thread: Thread) {
+        let _ = self.prover.set(thread);
+    }
+
+    /// Somebody may want a proof.
+    pub fn wake_prover(&self) {
+        if let Some(thread) = self.prover.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Switches service on or off in every domain, at the user's order.
+    pub fn switch_service(&self, on: bool) {
+        self.off.store(!on, Ordering::Relaxed);
+        for domain in self.domains() {
+            domain.region.header().set_switch(switch::SERVE, on);
+        }
+    }
+
+    /// What the session is doing, and why where that needs a word.
+    pub fn state(&self) -> (ServiceState, Option<String>) {
+        let domains = self.domains();
+        let serves = domains
+            .iter()
+            .all(|domain| domain.region.header().is_on(switch::SERVE));
+        if self.off.load(Ordering::Relaxed) {
+            (ServiceState::Off, None)
+        } else if !serves {
+            let means = "a served read, repeated through the kernel, differed";
+            (ServiceState::Bypass, Some(means.into()))
+        } else if self.config.mode == crate::config::Mode::Observe {
+            (ServiceState::Observing, None)
+        } else if !self.nodes.iter().any(|node| node.is_up()) {
+            let why = self.nodes.first().and_then(|node| node.trouble());
+            (
+                ServiceState::Bypass,
+                Some(why.unwrap_or_else(|| "no node is up".into())),
+            )
+        } else {
+            (ServiceState::Serving, None)
+        }
+    }
+
+    /// Whether any domain has opened its breaker for a node.
+    pub fn is_broken(&self, node: usize) -> bool {
+        self.domains()
+            .iter()
+            .any(|domain| domain.node(node).state() == NodeState::Broken)
+    }
+
+    /// Tells every thread to end.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+        self.joined.ring();
+        self.sockets.ring();
+        self.wake_prover();
+        for node in &self.nodes {
+            node.wake();
+        }
+        for domain in self.domains() {
+            region::retire(domain.region.header());
+        }
+    }
+
+    /// Whether threads shall end.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+}
+
+fn matcher(flag: &str, globs: &[String]) -> Result<GlobSet, Failure> {
+    crate::globs::build(globs).map_err(|error| {
+        Failure::usage(
+            format!("{flag}: {error}"),
+            "nothing was started",
+            error.write,
+        )
+    })
+}
+
+fn no_descriptors(error: &std::io::Error) -> Failure {
+    Failure::launch(
+        format!("cannot make a descriptor: {error}"),
+        "the hook server needs one per process, node and region",
+        "raise the limit of open files:  ulimit -n 4096",
+    )
+}
+
+/// Sleeps in poll(2) until one of the descriptors is ready; which of them are.
+pub fn wait_for(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> Vec<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    });
+    let ready = rustix::event::poll(&mut polled, limit.as_ref()).unwrap_or(0);
+    if ready == 0 {
+        return vec![false; fds.len()];
+    }
+    polled.iter().map(|fd| !fd.revents().is_empty()).collect()
+}
+
+/// Monotonic milliseconds (the clock of heartbeats).
+pub fn now_ms() -> u64 {
+    sys::monotonic_ms()
+}

@@ -1,0 +1,286 @@
+//! The numbers as viewers get them: one `Snapshot` from all regions, living processes and those gone.
+//!
+//! `viewers` asks on request, `life` when the last process is gone. Reads shared counters while they
+//! move: each is right for an instant, their sum need not be of one instant.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+
+use grid::files::{EXCLUDED, FileRecord, JUDGED, OWNED, RecordRef, Trust};
+use grid::header::switch;
+use grid::ident::FileIdent;
+use grid::names::Counter;
+use grid::node::NodeState;
+use grid::sync::Ordering;
+
+use super::domain::Domain;
+use super::members::Member;
+use super::session::Session;
+use super::totals::Totals;
+use crate::control::{
+    self, FILES_MAX, FileInfo, NodeInfo, Percentiles, ProcessInfo, SCHEMA, SessionInfo, Snapshot,
+};
+
+/// The counters of the session, or of one process of it; `None`: there is no such process.
+pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
+    let (totals, processes) = count(session, pid)?;
+    let domains = session.domains();
+    let (state, reason) = session.state();
+    let hits = [Counter::HitsLocal, Counter::HitsRemote, Counter::ReadsDisk];
+    let [hits_local, hits_remote, reads_disk] = hits.map(|counter| totals.counter(counter));
+    let reads = hits_local + hits_remote + reads_disk;
+    let (pushed_blocks, dropped) = pushes(&domains);
+    let held = pages_held(&domains);
+    let pages: u64 = held.values().sum();
+    let nodes = nodes(session);
+    Some(Snapshot {
+        schema: SCHEMA,
+        session: session.config.session,
+        name: session.config.name.clone(),
+        pid: pid.unwrap_or(session.config.target_pid),
+        state,
+        reason,
+        uptime_s: session.started.elapsed().as_secs_f64(),
+        processes,
+        reads,
+        read_bytes: totals.counter(Counter::ReadBytes),
+        hits_local,
+        hits_remote,
+        reads_disk,
+        hit_ratio: share(hits_local + hits_remote, reads),
+        writes: totals.counter(Counter::Writes),
+        invalidations: totals.counter(Counter::Invalidations),
+        pushed_blocks,
+        push_dropped: totals.counter(Counter::PushDropped) + dropped,
+        bypass: named(totals.bypasses()),
+        fallback: named(totals.fallbacks()),
+        remote_latency_us: Percentiles {
+            p50: totals.remote_us(50),
+            p99: totals.remote_us(99),
+        },
+        disk_latency_us: Percentiles {
+            p50: totals.disk_us(50),
+            p99: totals.disk_us(99),
+        },
+        local_bytes: pages * grid::local::PAGE_BYTES as u64,
+        remote_bytes: nodes.iter().map(|node| node.bytes).sum(),
+        files: files(&domains, &held),
+        nodes,
+    })
+}
+
+/// The session as `ps` shows it.
+pub fn session_info(session: &Session) -> SessionInfo {
+    let (state, reason) = session.state();
+    let mut processes: Vec<ProcessInfo> = session.members.lock().iter().map(process_info).collect();
+    processes.sort_by_key(|process| std::cmp::Reverse(process.uptime_s));
+    SessionInfo {
+        schema: SCHEMA,
+        session: session.config.session,
+        name: session.config.name.clone(),
+        pid: session.config.target_pid,
+        server_pid: std::process::id(),
+        mode: session.config.mode,
+        state,
+        reason,
+        uptime_s: session.started.elapsed().as_secs(),
+        nodes: nodes(session),
+        processes,
+    }
+}
+
+/// Writes the last snapshot where `--stats-at-exit` says: whole or not at all.
+pub fn write_at_exit(session: &Session) {
+    let (Some(path), Some(snapshot)) = (&session.config.stats_at_exit, snapshot(session, None))
+    else {
+        return;
+    };
+    let mut name = path.as_os_str().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = std::fs::File::create(&name)?;
+        serde_json::to_writer(&mut file, &snapshot)?;
+        file.write_all(b"\n")?;
+        std::fs::rename(&name, path)
+    };
+    if let Err(error) = write() {
+        tracing::error!(%error, path = %path.display(), "--stats-at-exit: not written");
+        let _ = std::fs::remove_file(&name);
+    }
+}
+
+/// Counters, and how many processes they are of that live.
+fn count(session: &Session, pid: Option<u32>) -> Option<(Totals, u32)> {
+    let mut totals = Totals::default();
+    let members = session.members.lock();
+    let of_member = |totals: &mut Totals, member: &Member| {
+        let records = member.domain.region.processes();
+        totals.add_record(&records[usize::from(member.slot)]);
+    };
+    if let Some(pid) = pid {
+        of_member(&mut totals, members.get(pid)?);
+        return Some((totals, 1));
+    }
+    for domain in session.domains() {
+        totals.add(&domain.totals.lock());
+    }
+    members
+        .iter()
+        .for_each(|member| of_member(&mut totals, member));
+    Some((totals, u32::try_from(members.len()).unwrap_or(u32::MAX)))
+}
+
+fn process_info(member: &Member) -> ProcessInfo {
+    let record = &member.domain.region.processes()[usize::from(member.slot)];
+    let hits = [Counter::HitsLocal, Counter::HitsRemote, Counter::ReadsDisk];
+    let [hits_local, hits_remote, reads_disk] = hits.map(|counter| record.counter(counter));
+    ProcessInfo {
+        pid: member.pid,
+        command: member.comm.clone(),
+        uptime_s: member.since.elapsed().as_secs(),
+        reads: hits_local + hits_remote + reads_disk,
+        hits_local,
+        hits_remote,
+        reads_disk,
+    }
+}
+
+/// Blocks brought to nodes, and blocks lost on the way.
+fn pushes(domains: &[std::sync::Arc<Domain>]) -> (u64, u64) {
+    domains.iter().fold((0, 0), |(pushed, dropped), domain| {
+        let load = |counter: &grid::sync::AtomicU64| counter.load(Ordering::Relaxed);
+        (
+            pushed + load(&domain.pushed_blocks),
+            dropped + load(&domain.dropped_blocks),
+        )
+    })
+}
+
+fn nodes(session: &Session) -> Vec<NodeInfo> {
+    let domains = session.domains();
+    let info = |node: &super::nodes::Node| {
+        let (state, rtt_ns) = node.health();
+        let broken = domains
+            .iter()
+            .any(|d| d.node(node.number).state() == NodeState::Broken);
+        let slow = broken && state == control::NodeState::Up;
+        let held = domains.iter().map(|domain| {
+            let blocks = domain.node(node.number).blocks.load(Ordering::Relaxed);
+            (blocks, blocks * domain.block_bytes_mean())
+        });
+        let (blocks, bytes) = held.fold((0, 0), |sum, held| (sum.0 + held.0, sum.1 + held.1));
+        NodeInfo {
+            addr: node.shown.clone(),
+            state: if slow {
+                control::NodeState::Slow
+            } else {
+                state
+            },
+            blocks,
+            bytes,
+            rtt_us: (rtt_ns != 0).then_some(rtt_ns as f64 / 1000.0),
+        }
+    };
+    session.nodes.iter().map(|node| info(node)).collect()
+}
+
+/// Pages in the local caches, by file.
+fn pages_held(domains: &[std::sync::Arc<Domain>]) -> HashMap<(u64, u64, u64), u64> {
+    let mut held = HashMap::new();
+    for domain in domains {
+        domain
+            .region
+            .local()
+            .visit_held(|ident| *held.entry(key_of(ident)).or_insert(0) += 1);
+    }
+    held
+}
+
+fn key_of(ident: FileIdent) -> (u64, u64, u64) {
+    (ident.dev, ident.ino, ident.birth_ns)
+}
+
+/// The files with the most reads.
+fn files(
+    domains: &[std::sync::Arc<Domain>],
+    held: &HashMap<(u64, u64, u64), u64>,
+) -> Vec<FileInfo> {
+    let mut files = Vec::new();
+    for domain in domains {
+        let paths = domain.paths.lock();
+        let path_of = |found: RecordRef| {
+            let (generation, path) = paths.get(&found.index)?;
+            (*generation == found.generation).then(|| path.clone())
+        };
+        for (found, record) in domain.region.files().live() {
+            files.push(file_info(domain, record, path_of(found), held));
+        }
+    }
+    files.sort_by(|one, other| other.reads.cmp(&one.reads).then(one.path.cmp(&other.path)));
+    files.truncate(FILES_MAX);
+    files
+}
+
+fn file_info(
+    domain: &Domain,
+    record: &FileRecord,
+    path: Option<String>,
+    held: &HashMap<(u64, u64, u64), u64>,
+) -> FileInfo {
+    let ident = record.ident();
+    let load = |word: &grid::sync::AtomicU64| word.load(Ordering::Relaxed);
+    let pages = held.get(&key_of(ident)).copied().unwrap_or(0);
+    let block_pages = record
+        .block_log2()
+        .map_or(1, |log2| 1 << (log2.clamp(12, 16) - 12));
+    FileInfo {
+        path: path.unwrap_or_else(|| format!("inode {} on device {}", ident.ino, ident.dev)),
+        size: record.stamp().0.size,
+        state: file_state(domain, record).into(),
+        blocks_local: pages.div_ceil(block_pages),
+        blocks_remote: load(&record.blocks_held),
+        hits: load(&record.hits_local) + load(&record.hits_remote),
+        reads: load(&record.reads),
+    }
+}
+
+/// `serve`, `kernel`, or why it is bypassed, in the words of the bypass reasons.
+fn file_state(domain: &Domain, record: &FileRecord) -> &'static str {
+    let header = domain.region.header();
+    let epoch = domain
+        .region
+        .cells()
+        .file(record.ident().hash())
+        .epoch
+        .load(Ordering::Relaxed);
+    if !header.is_on(switch::SERVE) {
+        "off"
+    } else if record.has_policy(EXCLUDED) {
+        "excluded"
+    } else if header.is_on(switch::JUDGE_NAMES) && !record.has_policy(JUDGED) {
+        "unproved"
+    } else if grid::cell::is_poisoned(epoch) {
+        "write_in_flight"
+    } else if record.has_policy(OWNED) {
+        "serve"
+    } else {
+        match record.stamp().1 {
+            Trust::Clean | Trust::Chained => "serve",
+            Trust::None | Trust::Doubted => "unproved",
+        }
+    }
+}
+
+fn named<'a>(reasons: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<String, u64> {
+    reasons
+        .map(|(reason, count)| (reason.to_string(), count))
+        .collect()
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}

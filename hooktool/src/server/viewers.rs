@@ -1,0 +1,166 @@
+//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush` and `run --join`.
+//!
+//! One thread accepts, one more per viewer (a few at most) reads JSON lines and answers them in
+//! order. Only the hook server's own user and root are listened to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::session::{self, Session};
+use super::{stats, sys};
+use crate::control::{LINE_BYTES_MAX, Request, Response};
+use crate::failure::Failure;
+
+/// Viewers at a time; one more is turned away.
+const VIEWERS_MAX: usize = 16;
+
+/// How often a thread that waits looks whether the session ends.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A request is one short line.
+const REQUEST_BYTES_MAX: u64 = 64 << 10;
+
+/// Binds the control socket.
+///
+/// # Errors
+///
+/// The name is taken, or the kernel has no such sockets.
+pub fn bind(name: &str) -> Result<UnixListener, Failure> {
+    let listener = SocketAddr::from_abstract_name(name).and_then(|a| UnixListener::bind_addr(&a));
+    let listener = listener.and_then(|l| l.set_nonblocking(true).map(|()| l));
+    listener.map_err(|error| {
+        Failure::launch(
+            format!("cannot listen on the Unix socket @{name}: {error}"),
+            "`hooktool ps` and `stats` reach the session through it",
+            "allow AF_UNIX sockets here (seccomp, RestrictAddressFamilies=AF_UNIX), then try again",
+        )
+    })
+}
+
+/// Accepts viewers until the session ends.
+pub fn run(session: &Session, listener: &UnixListener) {
+    let viewers = Arc::new(AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        while !session.is_ending() {
+            session::wait_for(&[listener.as_fd()], Some(PATIENCE));
+            while let Ok((viewer, _)) = listener.accept() {
+                let allowed = may_view(&viewer);
+                if !allowed || viewers.fetch_add(1, Ordering::Relaxed) >= VIEWERS_MAX {
+                    if allowed {
+                        viewers.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    continue;
+                }
+                let viewers = Arc::clone(&viewers);
+                scope.spawn(move || {
+                    let _ = converse(session, viewer);
+                    viewers.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        }
+    });
+}
+
+fn may_view(viewer: &UnixStream) -> bool {
+    sys::peer(viewer.as_fd()).is_ok_and(|peer| peer.uid == 0 || peer.uid == sys::effective_user())
+}
+
+/// Reads requests and answers them until the viewer leaves or the session ends.
+fn converse(session: &Session, viewer: UnixStream) -> std::io::Result<()> {
+    viewer.set_nonblocking(false)?;
+    viewer.set_write_timeout(Some(PATIENCE))?;
+    let mut answers = viewer.try_clone()?;
+    let mut requests = BufReader::new(viewer);
+    while !session.is_ending() {
+        if requests.buffer().is_empty() {
+            let ready = session::wait_for(&[requests.get_ref().as_fd()], Some(PATIENCE));
+            if !ready[0] {
+                continue;
+            }
+        }
+        requests.get_ref().set_read_timeout(Some(PATIENCE))?;
+        let mut line = Vec::new();
+        requests
+            .by_ref()
+            .take(REQUEST_BYTES_MAX)
+            .read_until(b'\n', &mut line)?;
+        if line.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        let response = match serde_json::from_slice(&line) {
+            Ok(request) => answer(session, request),
+            Err(error) => refused(
+                &format!("not a request of this release: {error}"),
+                "viewer and hook server are of different releases",
+                "use the hooktool that started the session",
+            ),
+        };
+        let mut text = serde_json::to_vec(&response)?;
+        text.push(b'\n');
+        if text.len() <= LINE_BYTES_MAX {
+            answers.write_all(&text)?;
+        }
+    }
+    Ok(())
+}
+
+fn answer(session: &Session, request: Request) -> Response {
+    match request {
+        Request::Session => Response::Session(stats::session_info(session)),
+        Request::Snapshot { pid } => match stats::snapshot(session, pid) {
+            Some(snapshot) => Response::Snapshot(Box::new(snapshot)),
+            None => refused(
+                "no such process in the session",
+                "it has ended, or has not opened a file that could be served yet",
+                "hooktool ps",
+            ),
+        },
+        Request::Service { on } => {
+            session.switch_service(on);
+            Response::Done
+        }
+        Request::Flush => {
+            for domain in session.domains() {
+                domain.forget_blocks();
+            }
+            Response::Done
+        }
+        Request::Join { pid, idle_only } => admit(session, pid, idle_only),
+    }
+}
+
+/// Lets a launcher's process into the session, before it becomes the target.
+fn admit(session: &Session, pid: u32, idle_only: bool) -> Response {
+    let mut members = session.members.lock();
+    if idle_only && members.has_any() {
+        return refused(
+            &format!("session {} has processes", session.config.name),
+            "a second target under the same name would mix their statistics",
+            &format!("hooktool run --join {} -- COMMAND", session.config.name),
+        );
+    }
+    match members.await_process(pid) {
+        Ok(()) => Response::Joined {
+            token: session.config.token,
+            shim: session.config.shim.clone(),
+        },
+        Err(error) => refused(
+            &format!("process {pid}: {error}"),
+            "the hook server must see the process that joins",
+            "run both in the same pid namespace",
+        ),
+    }
+}
+
+fn refused(what: &str, means: &str, fix: &str) -> Response {
+    Response::Refused {
+        what: what.into(),
+        means: means.into(),
+        fix: fix.into(),
+    }
+}
