@@ -60,8 +60,11 @@ pub struct Entered {
 
 /// Rule W2: in flight + 1 and version + 1, in one step. A frozen, thawing or poisoned cell is left
 /// out of service and the writer remembers that it is not counted.
+///
+/// The loads are sequentially consistent too: a writer that turns away from a frozen cell relies on
+/// its record, published just before, being seen by whoever thaws the cell (rule R3).
 pub fn enter(cell: &AtomicU64) -> Entered {
-    let mut word = cell.load(Ordering::Relaxed);
+    let mut word = cell.load(Ordering::SeqCst);
     loop {
         let next = match word & IN_FLIGHT_MASK {
             FROZEN | POISONED => {
@@ -74,7 +77,7 @@ pub fn enter(cell: &AtomicU64) -> Entered {
             COUNT_MAX => with_in_flight(word, FROZEN).wrapping_add(ONE_VERSION),
             _ => word.wrapping_add(ONE_VERSION + 1),
         };
-        match cell.compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed) {
+        match cell.compare_exchange(word, next, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => {
                 let counted = next & IN_FLIGHT_MASK != FROZEN;
                 return Entered {
@@ -85,6 +88,18 @@ pub fn enter(cell: &AtomicU64) -> Entered {
             Err(seen) => word = seen,
         }
     }
+}
+
+/// Enters only if nothing at all is in flight. Returns the word that stands as long as nobody else
+/// comes, for `leave_if_still`.
+pub fn enter_alone(cell: &AtomicU64) -> Option<u64> {
+    let word = cell.load(Ordering::SeqCst);
+    let next = word.wrapping_add(ONE_VERSION + 1);
+    let entered = is_quiet(word)
+        && cell
+            .compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok();
+    entered.then_some(next)
 }
 
 /// Rule W4: in flight - 1, unless the cell was frozen or poisoned meanwhile: then it stays so.
@@ -212,6 +227,17 @@ mod tests {
         assert!(thaw(&cell, || false));
         assert!(is_poisoned(cell.load(Ordering::Relaxed)));
         assert!(!enter(&cell).counted);
+    }
+
+    #[test]
+    fn who_wants_to_be_alone_does_not_join_others() {
+        let cell = AtomicU64::new(0);
+        let word = enter_alone(&cell).expect("quiet");
+        assert!(is_sole(word));
+        assert_eq!(enter_alone(&cell), None);
+        assert!(leave_if_still(&cell, word));
+        freeze(&cell);
+        assert_eq!(enter_alone(&cell), None);
     }
 
     #[test]

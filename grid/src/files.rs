@@ -19,8 +19,9 @@
 
 use crate::cell;
 use crate::ident::FileIdent;
-use crate::sync::{AtomicU64, Ordering};
-use crate::writes::Cells;
+use crate::ops::{Ops, Span};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::writes::{self, Cells, Ticket};
 
 const FREE: u64 = 0;
 const LIVE: u64 = 1;
@@ -93,6 +94,9 @@ pub const EXCLUDED: u64 = 1 << 9;
 /// Policy flag: the hook server has judged the file's name (`OWNED`, `EXCLUDED` are final).
 pub const JUDGED: u64 = 1 << 10;
 
+/// Policy flag: the last descriptor on the file found that serving pays.
+pub const PAYS: u64 = 1 << 11;
+
 /// A record with the generation it was found under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRef {
@@ -150,11 +154,14 @@ impl FileRecord {
         (stamp, trust)
     }
 
-    /// Stores a stamp. Only for the sole writer in flight in the file's `writes` cell.
+    /// Stores a stamp. Only for the sole writer in flight in the file's `writes` cell, who has seen,
+    /// since it was in flight, that the record is current. Distrusted while half written: a process
+    /// killed in between leaves no stamp that nobody measured.
     pub fn set_stamp(&self, stamp: Stamp, trust: Trust) {
-        self.size.store(stamp.size, Ordering::Relaxed);
-        self.ctime_ns.store(stamp.ctime_ns, Ordering::Relaxed);
-        self.trust.store(trust as u64, Ordering::Relaxed);
+        self.trust.store(Trust::None as u64, Ordering::Relaxed);
+        self.size.store(stamp.size, Ordering::Release);
+        self.ctime_ns.store(stamp.ctime_ns, Ordering::Release);
+        self.trust.store(trust as u64, Ordering::Release);
     }
 
     /// log2 of the block size, or `None` while it has not been learnt.
@@ -184,7 +191,12 @@ impl FileRecord {
         self.policy.load(Ordering::Acquire) & flags == flags
     }
 
-    /// Sets policy flags (hook server).
+    /// Clears policy flags.
+    pub fn clear_policy(&self, flags: u64) {
+        self.policy.fetch_and(!flags, Ordering::SeqCst);
+    }
+
+    /// Sets policy flags.
     pub fn set_policy(&self, flags: u64) {
         self.policy.fetch_or(flags, Ordering::SeqCst);
     }
@@ -209,7 +221,29 @@ impl<'a> Files<'a> {
     /// loaded the cells that its block size names: a recycled record bumps the epoch first.
     pub fn is_current(&self, found: RecordRef) -> bool {
         let expected = u64::from(found.generation) << 32 | LIVE;
+        fence(Ordering::Acquire);
         self.record(found).seq.load(Ordering::SeqCst) == expected
+    }
+
+    /// Begins a write to the file that `found` describes; `span_of` measures it in blocks of the
+    /// size given. A record that was recycled meanwhile may have another block size: then, and while
+    /// none is learnt, the write covers the whole file. Otherwise as `writes::begin`.
+    pub fn begin(
+        &self,
+        ops: Ops,
+        owner: u16,
+        found: RecordRef,
+        file_hash: u64,
+        span_of: impl FnOnce(u8) -> Span,
+    ) -> Option<Ticket> {
+        let log2 = self.record(found).block_log2();
+        let span = log2.map_or(Span::File, span_of);
+        let ticket = writes::begin(self.cells, ops, owner, file_hash, span)?;
+        if span == Span::File || self.is_current(found) {
+            return Some(ticket);
+        }
+        writes::end(self.cells, ops, ticket, || ());
+        writes::begin(self.cells, ops, owner, file_hash, Span::File)
     }
 
     /// Finds the live record of a file.
@@ -237,7 +271,7 @@ impl<'a> Files<'a> {
 
     /// Finds the record of a file or makes one, for process `owner` at `now_ms`. The new record has
     /// no trusted stamp, and the file's epoch moves: blocks of an earlier record are garbage.
-    /// `None`: the table is full around this identity.
+    /// `None`: the table is full around this identity, or somebody else is making the record.
     pub fn find_or_create(&self, ident: FileIdent, owner: u16, now_ms: u64) -> Option<RecordRef> {
         let hash = ident.hash();
         if let Some(found) = self.find_at(ident, hash) {
@@ -245,38 +279,32 @@ impl<'a> Files<'a> {
         }
         let claimed = self.claim(hash, owner)?;
         let record = self.record(claimed);
+        fence(Ordering::SeqCst);
         self.clear(record, ident, now_ms);
-        cell::bump(&self.cells.file(hash).epoch);
-        record
-            .seq
-            .store(u64::from(claimed.generation) << 32 | LIVE, Ordering::SeqCst);
-        self.drop_twin(ident, hash, claimed);
+        fence(Ordering::SeqCst);
+        let state = match self.has_twin(ident, hash, claimed) {
+            true => FREE,
+            false => {
+                cell::bump(&self.cells.file(hash).epoch);
+                LIVE
+            }
+        };
+        let seq = u64::from(claimed.generation) << 32 | state;
+        record.seq.store(seq, Ordering::SeqCst);
         self.find_at(ident, hash)
     }
 
-    /// Two processes may make a record of one file at once. Both would be safe (each trusts only
-    /// stamps recorded in it), but the stamp chain would break on every write: whoever sees both
-    /// frees the one in the higher slot.
-    fn drop_twin(&self, ident: FileIdent, hash: u64, claimed: RecordRef) {
-        for index in self
-            .probes(hash)
+    /// Two processes may make a record of one file at once; it must never have two, because they
+    /// could differ in block size and in stamp. Each names the file in its claimed record before it
+    /// looks around, so that one at least sees the other and gives up; perhaps both, until next time.
+    fn has_twin(&self, ident: FileIdent, hash: u64, claimed: RecordRef) -> bool {
+        self.probes(hash)
             .filter(|index| *index != claimed.index as usize)
-        {
-            let twin = &self.records[index];
-            let seq = twin.seq.load(Ordering::SeqCst);
-            if seq & STATE_MASK != LIVE || twin.ident() != ident {
-                continue;
-            }
-            let mine = u64::from(claimed.generation) << 32 | LIVE;
-            let (loser, expected) = match index > claimed.index as usize {
-                true => (twin, seq),
-                false => (self.record(claimed), mine),
-            };
-            let free = expected & !STATE_MASK | FREE;
-            let _ = loser
-                .seq
-                .compare_exchange(expected, free, Ordering::SeqCst, Ordering::Relaxed);
-        }
+            .any(|index| {
+                let twin = &self.records[index];
+                let state = twin.seq.load(Ordering::SeqCst) & STATE_MASK;
+                state != FREE && twin.ident() == ident
+            })
     }
 
     fn claim(&self, hash: u64, owner: u16) -> Option<RecordRef> {
@@ -370,41 +398,41 @@ impl<'a> Files<'a> {
     /// The hook server's verdict on a stamp ("clean at S", or `Trust::None` to distrust): enters the
     /// `writes` cell as the sole writer, starts a new epoch, stores. False: a write is in flight or
     /// came meanwhile; nothing was believed, try again.
+    ///
+    /// A writer that comes while the verdict is in flight is not alone, so it does not compare
+    /// stamps. That is why the epoch moves before anything else, whatever the outcome.
     pub fn prove(&self, found: RecordRef, stamp: Stamp, trust: Trust) -> bool {
         let record = self.record(found);
-        let ident = record.ident();
-        if !self.is_current(found) {
+        let file = self.cells.file(record.ident().hash());
+        let Some(word) = cell::enter_alone(&file.writes) else {
             return false;
-        }
-        let file = self.cells.file(ident.hash());
-        let entered = cell::enter(&file.writes);
-        if !entered.counted {
-            return false;
-        }
-        let word = file.writes.load(Ordering::Acquire);
-        if !entered.alone || !cell::is_sole(word) {
-            cell::leave(&file.writes);
-            return false;
-        }
+        };
         cell::bump(&file.epoch);
-        record.set_stamp(stamp, trust);
-        if cell::leave_if_still(&file.writes, word) {
-            return true;
+        // Nobody recycles a record whose file has a writer in flight, and the identity read above
+        // was this record's if its generation still stands.
+        let is_current = self.is_current(found);
+        if is_current {
+            record.set_stamp(stamp, trust);
         }
-        self.distrust_as_last(&file.writes, record);
+        if cell::leave_if_still(&file.writes, word) {
+            return is_current;
+        }
+        self.distrust_as_last(&file.writes, record, is_current);
         false
     }
 
-    /// A writer overlapped `prove`: what it stored is not to be believed, and whoever leaves last
-    /// must leave it so.
-    fn distrust_as_last(&self, writes: &AtomicU64, record: &FileRecord) {
+    /// A writer overlapped `prove`. If it is gone already, nobody recorded what it left behind: the
+    /// stamp is distrusted. If it is still in flight, it will record its own.
+    fn distrust_as_last(&self, writes: &AtomicU64, record: &FileRecord, is_current: bool) {
         loop {
             let word = writes.load(Ordering::Acquire);
             if !cell::is_sole(word) {
                 cell::leave(writes);
                 return;
             }
-            record.set_stamp(Stamp::default(), Trust::None);
+            if is_current {
+                record.set_stamp(Stamp::default(), Trust::None);
+            }
             if cell::leave_if_still(writes, word) {
                 return;
             }
@@ -423,12 +451,7 @@ mod tests {
         (
             (0..records).map(|_| FileRecord::free()).collect(),
             (0..64).map(|_| cell()).collect(),
-            (0..64)
-                .map(|_| FileCells {
-                    epoch: cell(),
-                    writes: cell(),
-                })
-                .collect(),
+            (0..64).map(|_| FileCells::unused()).collect(),
         )
     }
 

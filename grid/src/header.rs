@@ -108,6 +108,21 @@ impl Header {
                 .is_ok()
     }
 
+    /// Smoothed latency of a read from the device in nanoseconds; 0: none seen yet.
+    pub fn disk_ns(&self) -> u64 {
+        self.disk_ns.load(Ordering::Relaxed)
+    }
+
+    /// Ticks of the time-stamp counter per microsecond.
+    pub fn ticks_per_us(&self) -> u64 {
+        self.ticks_per_us.load(Ordering::Relaxed)
+    }
+
+    /// A read slower than this came off the device, nanoseconds.
+    pub fn slow_ns(&self) -> u64 {
+        self.slow_ns.load(Ordering::Relaxed)
+    }
+
     /// The secret as bytes.
     pub fn secret_bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];

@@ -238,9 +238,9 @@ mod tests {
         );
         assert_eq!(
             (layout.file_cells, layout.files, layout.cells),
-            (483_328, 614_400, 876_544)
+            (483_328, 745_472, 1_007_616)
         );
-        assert_eq!((layout.index, layout.refresh), (2_973_696, 4_022_272));
+        assert_eq!((layout.index, layout.refresh), (3_104_768, 4_153_344));
         assert_eq!(crate::header::LAYOUT_VERSION, 1);
     }
 

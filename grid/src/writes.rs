@@ -6,13 +6,15 @@
 //! hook server releases the dead through `reap.rs`. Nothing here makes a system call or waits.
 //!
 //! ```text
-//!  per file  (hashed by identity)      per block (hashed by identity and block number)
-//!  +--------------+--------------+     +--------------+
-//!  | epoch        | writes       |     | version      |      three cells, one format (cell.rs)
-//!  +--------------+--------------+     +--------------+
+//!  per file  (hashed by identity)               per block (hashed by identity and block number)
+//!  0        8        16       24       32       0         8
+//!  +--------+--------+--------+--------+        +---------+
+//!  | epoch  | writes | user   | unused |        | version |
+//!  +--------+--------+--------+--------+        +---------+
 //!    epoch:   writers of unknown or large ranges; bumped when somebody else changed the file
 //!    writes:  every session write of the file, whatever its range: guards the stamp
-//!    version: writers of this block
+//!    user:    the one file that has written here: its hash; 0 none yet; 1 several
+//!    version: writers of this block             (epoch, writes, version: one format, cell.rs)
 //! ```
 
 use crate::cell::{self, Entered, is_quiet, is_sole};
@@ -23,13 +25,53 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// Blocks that one write counts one by one; a longer range uses the file's epoch cell.
 pub const SPAN_BLOCKS_MAX: u64 = 64;
 
-/// The two cells of a file.
-#[repr(C)]
+/// The two cells of a file, and whose they are.
+#[repr(C, align(32))]
 pub struct FileCells {
     /// Entered by writers whose range is unknown or long; its version is the file's epoch.
     pub epoch: AtomicU64,
     /// Entered by every write of the session to this file.
     pub writes: AtomicU64,
+    user: AtomicU64,
+    _unused: AtomicU64,
+}
+
+#[cfg(not(feature = "model"))]
+const _: () = assert!(size_of::<FileCells>() == 32);
+
+/// Several files hash to the same pair of cells.
+const SHARED: u64 = 1;
+
+impl FileCells {
+    /// Cells that nobody has used (for tests and the model; the region's memory starts out zeroed).
+    pub fn unused() -> FileCells {
+        FileCells {
+            epoch: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            user: AtomicU64::new(0),
+            _unused: AtomicU64::new(0),
+        }
+    }
+
+    /// A writer says whose it is *before* it enters, so that whoever finds it in flight knows.
+    fn announce(&self, file_hash: u64) {
+        let mine = file_hash.max(SHARED + 1);
+        let seen = match self.user.load(Ordering::SeqCst) {
+            0 => self
+                .user
+                .compare_exchange(0, mine, Ordering::SeqCst, Ordering::SeqCst)
+                .map_or_else(|seen| seen, |_| mine),
+            seen => seen,
+        };
+        if seen != mine && seen != SHARED {
+            self.user.store(SHARED, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether every writer that may be in flight here writes this very file.
+    fn is_exclusive(&self, file_hash: u64) -> bool {
+        self.user.load(Ordering::SeqCst) == file_hash.max(SHARED + 1)
+    }
 }
 
 /// The arrays of cells, both a power of two long.
@@ -76,12 +118,16 @@ pub struct Ticket {
     span: Span,
     counted: u64,
     file_counted: bool,
-    /// No other write of the session to this file was in flight when this one began.
+    /// No other write of the session is known to have been in flight on this very file when this
+    /// one began: nobody but the caller can tell whether somebody else changed the file meanwhile.
+    /// The caller compares the stamp, and bumps the epoch if it is not the recorded one.
     pub alone: bool,
 }
 
 /// Rules W1 and W2. `None`: no operation record is free; the caller must `poison` the file's epoch
 /// before it writes. After this the caller makes the kernel's call, once, then calls `end`.
+/// A `span` in blocks is measured by a file record: ask `Files::is_current` after this, or call
+/// `Files::begin`, which does.
 pub fn begin(cells: Cells, ops: Ops, owner: u16, file_hash: u64, span: Span) -> Option<Ticket> {
     let op = ops.publish(
         owner,
@@ -91,7 +137,9 @@ pub fn begin(cells: Cells, ops: Ops, owner: u16, file_hash: u64, span: Span) -> 
             guards_stamp: true,
         },
     )?;
-    let entered = cell::enter(&cells.file(file_hash).writes);
+    let file = cells.file(file_hash);
+    file.announce(file_hash);
+    let entered = cell::enter(&file.writes);
     let mut counted = 0u64;
     cells.visit_span(file_hash, span, |nth, cell| {
         counted |= u64::from(cell::enter(cell).counted) << nth;
@@ -101,6 +149,7 @@ pub fn begin(cells: Cells, ops: Ops, owner: u16, file_hash: u64, span: Span) -> 
         counted: file_counted,
         alone,
     } = entered;
+    let alone = alone || file_counted && !file.is_exclusive(file_hash);
     Some(Ticket {
         op,
         file_hash,
