@@ -64,7 +64,7 @@ pub struct FileRecord {
     size: AtomicU64,
     ctime_ns: AtomicU64,
     trust: AtomicU64,
-    /// log2 of the block size in bits 0..8 (0: not learnt yet), flags above.
+    /// log2 of the block size in bits 0..8 (0: not learnt yet), flags in 8..32, generation above.
     policy: AtomicU64,
     /// Who asks for a proof: pid << 32 | descriptor + 1; 0 nobody.
     pub want: AtomicU64,
@@ -196,7 +196,7 @@ impl FileRecord {
         self.policy.fetch_and(!flags, Ordering::SeqCst);
     }
 
-    /// Sets policy flags.
+    /// Sets policy flags that are hints. What the hook server judges goes through `Files::judge`.
     pub fn set_policy(&self, flags: u64) {
         self.policy.fetch_or(flags, Ordering::SeqCst);
     }
@@ -246,6 +246,21 @@ impl<'a> Files<'a> {
         writes::begin(self.cells, ops, owner, file_hash, Span::File)
     }
 
+    /// Sets final policy flags, `JUDGED` among them, unless the record has been recycled meanwhile:
+    /// then nothing happens and the answer is false.
+    pub fn judge(&self, found: RecordRef, flags: u64) -> bool {
+        let policy = &self.record(found).policy;
+        let mut seen = policy.load(Ordering::Acquire);
+        while seen >> 32 == u64::from(found.generation) {
+            let next = seen | flags | JUDGED;
+            match policy.compare_exchange(seen, next, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
     /// Finds the live record of a file.
     pub fn find(&self, ident: FileIdent) -> Option<RecordRef> {
         self.find_at(ident, ident.hash())
@@ -280,7 +295,7 @@ impl<'a> Files<'a> {
         let claimed = self.claim(hash, owner)?;
         let record = self.record(claimed);
         fence(Ordering::SeqCst);
-        self.clear(record, ident, now_ms);
+        self.clear(claimed, ident, now_ms);
         fence(Ordering::SeqCst);
         let state = match self.has_twin(ident, hash, claimed) {
             true => FREE,
@@ -346,7 +361,8 @@ impl<'a> Files<'a> {
             .or_else(|| self.probes(hash).find_map(|index| try_claim(index, true)))
     }
 
-    fn clear(&self, record: &FileRecord, ident: FileIdent, now_ms: u64) {
+    fn clear(&self, claimed: RecordRef, ident: FileIdent, now_ms: u64) {
+        let (record, generation) = (self.record(claimed), claimed.generation);
         record.set_stamp(Stamp::default(), Trust::None);
         let counters = [
             &record.want,
@@ -355,11 +371,12 @@ impl<'a> Files<'a> {
             &record.hits_remote,
             &record.writes,
             &record.blocks_held,
-            &record.policy,
         ];
         for word in counters {
             word.store(0, Ordering::Relaxed);
         }
+        let policy = u64::from(generation) << 32;
+        record.policy.store(policy, Ordering::Relaxed);
         record.dev.store(ident.dev, Ordering::Relaxed);
         record.ino.store(ident.ino, Ordering::Relaxed);
         record.birth_ns.store(ident.birth_ns, Ordering::Relaxed);
@@ -507,6 +524,32 @@ mod tests {
             .expect("recycles the one at rest");
         assert_eq!(made.index, first[3].index);
         assert!(!files.is_current(first[3]));
+    }
+
+    #[test]
+    fn a_judgement_does_not_reach_the_next_user_of_a_record() {
+        let (records, blocks, files) = table(8);
+        let files = Files {
+            records: &records,
+            cells: Cells {
+                blocks: &blocks,
+                files: &files,
+            },
+        };
+        let nth = |ino| FileIdent {
+            dev: 1,
+            ino,
+            birth_ns: 3,
+        };
+        let found: Vec<_> = (0..8)
+            .map(|n| files.find_or_create(nth(n), 1, 0).unwrap())
+            .collect();
+        assert!(files.judge(found[5], OWNED));
+        assert!(files.record(found[5]).has_policy(OWNED | JUDGED));
+        files.record(found[5]).active.store(0, Ordering::Relaxed);
+        let next = files.find_or_create(nth(77), 1, 0).expect("recycled");
+        assert!(!files.judge(found[5], OWNED));
+        assert!(!files.record(next).has_policy(OWNED));
     }
 
     #[test]

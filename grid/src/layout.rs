@@ -64,7 +64,7 @@ impl Shape {
         let cells = floor_power(budget / 2 / 8).min(wanted * 2);
         let buckets = floor_power(budget / 4 / 64).min(wanted / 8);
         let slot_log2: u64 = if budget >= 32 << 20 { 16 } else { 14 };
-        let slots = (budget / 8 >> slot_log2).clamp(4, 256);
+        let slots = ((budget / 8) >> slot_log2).clamp(4, 256);
         Shape {
             processes: if budget >= 1 << 20 { 256 } else { 128 },
             ops: 1024,

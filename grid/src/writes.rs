@@ -169,19 +169,24 @@ pub fn end(cells: Cells, ops: Ops, ticket: Ticket, mut record_stamp: impl FnMut(
             cell::leave(cell);
         }
     });
-    let writes = &cells.file(ticket.file_hash).writes;
-    while ticket.file_counted {
+    if ticket.file_counted {
+        leave_recorded(&cells.file(ticket.file_hash).writes, &mut record_stamp);
+    }
+    ops.retire(ticket.op);
+}
+
+/// Leaves the `writes` cell; whoever is the last there to leave has recorded the stamp before.
+fn leave_recorded(writes: &AtomicU64, record_stamp: &mut impl FnMut()) {
+    loop {
         let word = writes.load(Ordering::Acquire);
         if !is_sole(word) {
-            cell::leave(writes);
-            break;
+            return cell::leave(writes);
         }
         record_stamp();
         if cell::leave_if_still(writes, word) {
-            break;
+            return;
         }
     }
-    ops.retire(ticket.op);
 }
 
 /// A span of time, not a call, during which the file may change (a stream opened for writing, a
