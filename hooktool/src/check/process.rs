@@ -1,0 +1,195 @@
+//! `hooktool check PID`: what a running process really has.
+//!
+//! `/proc/PID/maps` says whether the hook driver is loaded and which objects are, those opened late
+//! included; `/proc/PID/fd` whether a ring of io_uring exists; the session's hook server what it
+//! does. A process without the driver is judged as if it were started again.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::report::{Report, Verdict};
+use super::{judge_objects, own};
+use crate::control::ServiceState;
+use crate::failure::Failure;
+use crate::libraries::Object;
+use crate::shim::{self, Shim};
+use crate::{elf, precheck, sessions, viewer};
+
+/// Examines a process.
+///
+/// # Errors
+///
+/// There is no such process, or this user may not look at it.
+pub fn examine(pid: u32, shim: Option<&Shim>) -> Result<Report, Failure> {
+    let root = PathBuf::from(format!("/proc/{pid}"));
+    let exe = std::fs::read_link(root.join("exe")).map_err(|error| no_process(pid, &error))?;
+    let maps =
+        std::fs::read_to_string(root.join("maps")).map_err(|error| no_process(pid, &error))?;
+    let command = command_of(&root);
+    let mut report = Report::new(&exe, command);
+    report.pid = Some(pid);
+    let files = mapped(&maps);
+    let hooked = files
+        .iter()
+        .any(|file| file.file_name().is_some_and(|name| name == shim::FILE_NAME));
+    let objects: Vec<_> = files.iter().filter_map(|file| load(&root, file)).collect();
+    report.set_glibc(
+        objects
+            .iter()
+            .filter_map(|object| object.elf.glibc_offered)
+            .max(),
+    );
+    judge_objects(&mut report, &objects, shim);
+    if uses_io_uring(&root) {
+        let reason = "a ring of io_uring is open: its reads skip the hooks".to_string();
+        report.calls.unseen.insert(("io_uring".into(), reason));
+    }
+    report.own = own::propose(&exe, &report.command);
+    if !hooked && let Err((file, obstacle)) = precheck::examine(&exe) {
+        report.obstruct(&file, &obstacle);
+        return Ok(report);
+    }
+    report.conclude();
+    if hooked {
+        in_session(&mut report, pid);
+    } else {
+        report.reason = format!("not hooked now. Started by hooktool: {}", report.reason);
+    }
+    Ok(report)
+}
+
+fn no_process(pid: u32, error: &std::io::Error) -> Failure {
+    let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+    Failure::command(
+        format!("cannot look at process {pid}: {error}"),
+        if denied {
+            "it belongs to another user"
+        } else {
+            "there is no such process here"
+        },
+        if denied {
+            format!("sudo hooktool check {pid}")
+        } else {
+            "hooktool ps".into()
+        },
+    )
+}
+
+fn command_of(root: &Path) -> Vec<String> {
+    let line = std::fs::read(root.join("cmdline")).unwrap_or_default();
+    let words = line
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
+/// The files mapped executable, by `/proc/PID/maps`.
+fn mapped(maps: &str) -> BTreeSet<PathBuf> {
+    let executable = maps.lines().filter_map(|line| {
+        let mut fields = line.splitn(6, ' ');
+        let rights = fields.nth(1)?;
+        let path = fields.nth(3)?.trim_start();
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        (rights.contains('x') && path.starts_with('/')).then(|| PathBuf::from(path))
+    });
+    executable.collect()
+}
+
+/// Reads a mapped file as the process sees it.
+fn load(root: &Path, file: &Path) -> Option<Object> {
+    let inside = file.strip_prefix("/").ok()?;
+    let seen = root.join("root").join(inside);
+    let elf = elf::read(&seen).or_else(|_| elf::read(file)).ok()?;
+    Some(Object {
+        path: file.to_path_buf(),
+        elf,
+    })
+}
+
+fn uses_io_uring(root: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(root.join("fd")) else {
+        return false;
+    };
+    let links = entries
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    links
+        .take(1 << 16)
+        .any(|link| link == Path::new("anon_inode:[io_uring]"))
+}
+
+/// Adds what the session's hook server says.
+fn in_session(report: &mut Report, pid: u32) {
+    let sessions = sessions::list();
+    let found = sessions.found.iter().find_map(|found| {
+        let process = found
+            .info
+            .processes
+            .iter()
+            .find(|process| process.pid == pid)?;
+        Some((&found.info, process))
+    });
+    let Some((info, process)) = found else {
+        report.verdict = Verdict::Partly;
+        report.reason =
+            "the hook driver is loaded, and no session knows it: it has read nothing eligible yet, \
+             or its hook server is gone; it reads from disk"
+                .into();
+        report.next = "hooktool ps".into();
+        return;
+    };
+    let hits = viewer::percent(process.hits_local + process.hits_remote, process.reads);
+    let state = viewer::state_words(info.state, info.reason.as_deref());
+    report.reason = format!(
+        "in session {} for {} s, {state}: {} reads, {hits} % hits. {}",
+        info.name, process.uptime_s, process.reads, report.reason
+    );
+    if info.state != ServiceState::Serving && report.verdict == Verdict::Covered {
+        report.verdict = Verdict::Partly;
+    }
+    report.next = format!("hooktool stats {} 1", info.name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_can_be_examined() {
+        let report = examine(std::process::id(), None).unwrap();
+        assert!(
+            report.reason.starts_with("not hooked now"),
+            "{}",
+            report.reason
+        );
+        assert!(
+            report
+                .objects
+                .iter()
+                .any(|path| path.ends_with("libc.so.6"))
+        );
+        assert!(report.glibc.is_some());
+    }
+
+    #[test]
+    fn nobody_is_an_error() {
+        assert_eq!(examine(u32::MAX, None).unwrap_err().kind.exit_status(), 1);
+    }
+
+    #[test]
+    fn executable_files_are_found_in_maps() {
+        let maps = "\
+55d0-55d1 r-xp 00000000 fe:01 131 /usr/bin/my prog
+55d1-55d2 r--p 00000000 fe:01 131 /usr/share/data
+7f00-7f01 r-xp 00000000 fe:01 132                        /lib/libc.so.6 (deleted)
+7f02-7f03 r-xp 00000000 00:00 0                          [vdso]
+7f04-7f05 rwxp 00000000 00:00 0 \n";
+        let files: Vec<_> = mapped(maps).into_iter().collect();
+        assert_eq!(
+            files,
+            [PathBuf::from("/lib/libc.so.6"), "/usr/bin/my prog".into()]
+        );
+    }
+}

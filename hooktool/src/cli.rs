@@ -1,0 +1,248 @@
+//! The command line: every command, flag and help text, declared once.
+//!
+//! Values of settings stay texts here: `settings` checks them, whatever layer they came from, so
+//! that a wrong value reads the same on the command line, in a variable and in the file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// What `hooktool --help` opens with.
+const EXAMPLES: &str = "\
+Examples:
+  hooktool check postgres                                can it be covered?
+  hooktool run --node 10.0.0.7:7420 -- postgres -D /srv/pg
+  hooktool stats 1                                       what is gained, each second
+  hooktool off                                           step aside, now";
+
+/// RAM of other machines, under programs nobody has to change.
+#[derive(Debug, Parser)]
+#[command(name = "hooktool", version, before_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    infer_long_args = false
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start CMD with its file reads served from memory nodes (executes it in place)
+    Run(Box<RunArgs>),
+    /// Tell whether CMD (or a running process) can be covered, and which calls
+    Check(CheckArgs),
+    /// List the hooked processes of this host
+    Ps(JsonArgs),
+    /// Show what was served and what it cost, once or every INTERVAL
+    Stats(StatsArgs),
+    /// Serve again
+    On(SelectArgs),
+    /// Step aside: every read goes to the kernel within 100 ms
+    Off(SelectArgs),
+    /// Forget every block, local and remote
+    Flush(SelectArgs),
+    /// Examine this machine: kernel, limits, file systems, hook driver, nodes
+    Doctor(DoctorArgs),
+    /// The hook server of one session (started by run)
+    #[command(hide = true)]
+    SessionServer {
+        /// The session's name, for the process list.
+        name: OsString,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Print environment, settings and command, and start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The program and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Settings of a session, as texts.
+#[derive(Debug, Default, Args)]
+pub struct SettingArgs {
+    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] or embedded:SIZE
+    #[arg(long, value_name = "ADDR")]
+    pub node: Vec<String>,
+    /// Local cache in this machine's memory: SIZE or auto [default: auto]
+    #[arg(long, value_name = "SIZE")]
+    pub local: Option<String>,
+    /// Serve only files that match (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Never serve files that match (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Files only this session writes: survives checkpoints best (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub own: Vec<String>,
+    /// Name of the session [default: base name of CMD]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// serve, or observe: measure and predict, serve nothing [default: serve]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// Repeat this share of served reads through the kernel and compare: 0.1% or 0.001
+    #[arg(long, value_name = "SHARE")]
+    pub verify: Option<String>,
+    /// What to keep: auto (by judgement) or always (for tests) [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub fill: Option<String>,
+    /// Most bytes sent to the nodes, such as 50MiB/s
+    #[arg(long, value_name = "SIZE/s")]
+    pub fill_rate: Option<String>,
+    /// Not built yet: keep blocks encrypted on the nodes
+    #[arg(long, value_name = "KEYFILE", hide = true)]
+    pub seal: Option<String>,
+    /// Memory of index, version cells and ring [default: 1/64 of the memory limit]
+    #[arg(long, value_name = "SIZE")]
+    pub index: Option<String>,
+    /// Let io_uring_setup answer ENOSYS, so that the target falls back to calls that are covered
+    #[arg(long)]
+    pub no_io_uring: bool,
+    /// Leave children and the programs they execute alone
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Keep the blocks this long after the last process [default: 10min with --name, else 0]
+    #[arg(long, value_name = "TIME")]
+    pub linger: Option<String>,
+    /// Refuse to start where a node cannot be reached
+    #[arg(long)]
+    pub require: bool,
+    /// Write the final counters to FILE (%p pid, %h host, %t seconds since 1970)
+    #[arg(long, value_name = "FILE")]
+    pub stats_at_exit: Option<String>,
+    /// Settings file [default: /etc/ramgrid/hooktool.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// JSON, one object
+    #[arg(short = 'j', long)]
+    pub json: bool,
+    /// A program with its arguments, or the number of a running process
+    #[arg(value_name = "CMD|PID", required = true, trailing_var_arg = true)]
+    pub target: Vec<OsString>,
+}
+
+/// Arguments of viewers without any of their own.
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// JSON lines
+    #[arg(short = 'j', long)]
+    pub json: bool,
+}
+
+/// Arguments of `stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// JSON lines
+    #[arg(short = 'j', long)]
+    pub json: bool,
+    /// [NAME|PID] [INTERVAL [COUNT]]: a session or process, seconds, number of lines
+    #[arg(value_name = "NAME|PID INTERVAL COUNT", num_args = 0..=3)]
+    pub arguments: Vec<String>,
+}
+
+/// Arguments of `on`, `off` and `flush`.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// Name of a session, or number of one of its processes; without: the only session
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// JSON lines
+    #[arg(short = 'j', long)]
+    pub json: bool,
+    /// A memory node to reach (repeatable)
+    #[arg(long, value_name = "ADDR")]
+    pub node: Vec<String>,
+    /// Directory of the data [default: the current one]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// Puts `run` before a bare `-- CMD` (also with flags before the dashes).
+pub fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let first = arguments
+        .get(1)
+        .and_then(|text| text.to_str())
+        .unwrap_or("");
+    let asks = ["-h", "--help", "-V", "--version"].contains(&first);
+    let dashes = arguments.iter().any(|text| text == "--");
+    if first.starts_with('-') && !asks && dashes {
+        arguments.insert(1, "run".into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Cli, clap::Error> {
+        let words = text.split_whitespace().map(OsString::from).collect();
+        Cli::try_parse_from(with_default_command(words))
+    }
+
+    fn run(text: &str) -> RunArgs {
+        match parse(text) {
+            Ok(Cli {
+                command: Command::Run(run),
+            }) => *run,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_declaration_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_command_runs() {
+        assert_eq!(run("hooktool -- ls -l").command, ["ls", "-l"]);
+        assert_eq!(run("hooktool --require -- ls").command, ["ls"]);
+        assert!(run("hooktool --require -- ls").settings.require);
+    }
+
+    #[test]
+    fn flags_after_the_command_belong_to_the_command() {
+        let run = run("hooktool run --name a ls --name b -- c");
+        assert_eq!(run.command, ["ls", "--name", "b", "--", "c"]);
+        assert_eq!(run.settings.name.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn wrong_words_are_refused() {
+        for text in [
+            "hooktool frob",
+            "hooktool run",
+            "hooktool run --nodes x -- ls",
+            "hooktool",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

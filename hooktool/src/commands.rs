@@ -1,0 +1,120 @@
+//! From the command line to the command: parses, dispatches, words the parser's complaints.
+//!
+//! The only caller is `main`. A command returns the exit status of its success; `Failure` carries
+//! that of everything else.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{self, Cli, Command};
+use crate::control::Request;
+use crate::failure::Failure;
+use crate::{check, doctor, launch, spawn, stats, viewer};
+
+/// Runs the command line.
+///
+/// # Errors
+///
+/// What the user is to be told.
+pub fn dispatch(arguments: Vec<OsString>) -> Result<u8, Failure> {
+    let arguments = cli::with_default_command(arguments);
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command,
+        Err(error) => return complain(&error),
+    };
+    match command {
+        Command::Run(arguments) => launch::run(*arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Ps(arguments) => viewer::ps(&arguments),
+        Command::Stats(arguments) => stats::stats(&arguments),
+        Command::On(arguments) => viewer::order(&arguments, &Request::Service { on: true }),
+        Command::Off(arguments) => viewer::order(&arguments, &Request::Service { on: false }),
+        Command::Flush(arguments) => viewer::order(&arguments, &Request::Flush),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::SessionServer { .. } => spawn::session_server().map(|()| 0),
+    }
+}
+
+/// Help and version are data; anything else is a usage failure in three lines.
+fn complain(error: &clap::Error) -> Result<u8, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print!("{}", error.render());
+            return Ok(0);
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{}", error.render());
+            return Err(Failure::usage(
+                "no command given",
+                "hooktool does one thing at a time",
+                "start with:  hooktool check CMD",
+            ));
+        }
+        _ => {}
+    }
+    let text = error.render().to_string();
+    let (what, means) = split(&text);
+    Err(Failure::usage(
+        what,
+        means,
+        "see what can be written:  hooktool --help, hooktool run --help",
+    ))
+}
+
+/// The parser's message and its tip, or its usage line where it has none.
+fn split(text: &str) -> (String, String) {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines
+        .next()
+        .unwrap_or("")
+        .trim_start_matches("error: ")
+        .to_string();
+    let rest: Vec<_> = lines.filter(|line| !line.starts_with("For more")).collect();
+    let tip = rest.iter().find_map(|line| line.strip_prefix("tip: "));
+    let named = rest.iter().take_while(|line| !line.starts_with("Usage:"));
+    let named = named
+        .filter(|line| !line.starts_with("tip:"))
+        .copied()
+        .collect::<Vec<_>>();
+    match tip {
+        Some(tip) => (what, tip.to_string()),
+        None if !named.is_empty() => (what, format!("namely {}", named.join(" "))),
+        None => (
+            what,
+            rest.last()
+                .unwrap_or(&"the command line cannot be read")
+                .to_string(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> String {
+        let words = text.split_whitespace().map(OsString::from).collect();
+        dispatch(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn wrong_words_get_three_lines() {
+        for text in [
+            "hooktool run --nod x -- ls",
+            "hooktool frob",
+            "hooktool run",
+            "hooktool stats a b c d",
+        ] {
+            let text = complaint(text);
+            assert_eq!(text.lines().count(), 3, "{text}");
+            assert!(text.lines().all(|line| line.len() > 10), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_near_miss_is_suggested() {
+        assert!(complaint("hooktool run --nod x -- ls").contains("--node"));
+    }
+}

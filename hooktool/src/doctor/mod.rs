@@ -1,0 +1,191 @@
+//! `hooktool doctor`: examines this machine, row by row, and says what to type about each finding.
+//!
+//! Kernel, stamps, page cache questions, leases, memory limits, the hook driver, the file system of
+//! the data, the nodes. It changes nothing but a temporary file in the directory it examines. Exit
+//! status 0, or 1 when a row says that nothing could be served here.
+
+mod files;
+mod machine;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::cli::DoctorArgs;
+use crate::failure::Failure;
+use crate::{nodes, probe, shim, viewer};
+
+/// How good a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// As wished.
+    Ok,
+    /// It works, with less gain or less comfort.
+    Note,
+    /// Nothing can be served this way.
+    Bad,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Version of this object.
+    pub schema: u32,
+    /// What was examined.
+    pub topic: &'static str,
+    /// How good it is.
+    pub grade: Grade,
+    /// What was found.
+    pub found: String,
+    /// What it means and what to type; empty where nothing is to be done.
+    pub hint: String,
+}
+
+impl Finding {
+    /// A finding that needs no hint.
+    pub fn ok(topic: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            schema: 1,
+            topic,
+            grade: Grade::Ok,
+            found: found.into(),
+            hint: String::new(),
+        }
+    }
+
+    /// A finding with a hint.
+    pub fn note(topic: &'static str, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            hint: hint.into(),
+            grade: Grade::Note,
+            ..Self::ok(topic, found)
+        }
+    }
+
+    /// A finding that stands in the way.
+    pub fn bad(topic: &'static str, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            hint: hint.into(),
+            grade: Grade::Bad,
+            ..Self::ok(topic, found)
+        }
+    }
+}
+
+/// Runs the examination.
+///
+/// # Errors
+///
+/// An address that is none, or the output cannot be written.
+pub fn doctor(arguments: &DoctorArgs) -> Result<u8, Failure> {
+    let directory = arguments
+        .directory
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("."));
+    let mut findings = machine::examine();
+    findings.push(driver());
+    findings.extend(files::examine(&directory));
+    for text in &arguments.node {
+        findings.push(node(text)?);
+    }
+    for finding in &findings {
+        if arguments.json {
+            viewer::json_line(finding)?;
+        } else {
+            viewer::line(&text(finding))?;
+        }
+    }
+    let bad = findings.iter().any(|finding| finding.grade == Grade::Bad);
+    Ok(u8::from(bad))
+}
+
+fn text(finding: &Finding) -> String {
+    let grade = match finding.grade {
+        Grade::Ok => "ok  ",
+        Grade::Note => "note",
+        Grade::Bad => "BAD ",
+    };
+    let first = format!("{grade} {:<12} {}", finding.topic, finding.found);
+    if finding.hint.is_empty() {
+        first
+    } else {
+        format!("{first}\n     {:<12} {}", "", finding.hint)
+    }
+}
+
+/// The hook driver and what it needs.
+fn driver() -> Finding {
+    let topic = "hook driver";
+    match shim::find(std::env::var("HOOKTOOL_SHIM").ok().as_deref()) {
+        Err(failure) => Finding::bad(topic, failure.what, failure.fix),
+        Ok(shim) => {
+            let needed = shim.elf.glibc_needed.map_or_else(
+                || "no particular glibc".to_string(),
+                |(major, minor)| format!("glibc {major}.{minor}"),
+            );
+            Finding::ok(topic, format!("{}, needs {needed}", shim.path.display()))
+        }
+    }
+}
+
+fn node(text: &str) -> Result<Finding, Failure> {
+    let addr = nodes::parse(text).map_err(|bad| {
+        Failure::usage(
+            "--node: this is not the address of a node",
+            bad.means,
+            format!("write:  --node {}", bad.write),
+        )
+    })?;
+    let topic = "node";
+    Ok(match probe::node(&addr) {
+        Ok(None) => Finding::ok(topic, format!("{addr} is part of the hook server")),
+        Ok(Some(rtt_us)) => {
+            Finding::ok(topic, format!("{addr} answers, round trip {rtt_us:.0} us"))
+        }
+        Err(trouble) => Finding::bad(topic, trouble.what(&addr), trouble.fix(&addr)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_is_examined_here() {
+        let mut topics: Vec<_> = machine::examine()
+            .iter()
+            .map(|finding| finding.topic)
+            .collect();
+        let files = files::examine(&std::env::temp_dir());
+        topics.extend(files.iter().map(|finding| finding.topic));
+        for topic in [
+            "kernel",
+            "glibc",
+            "memory",
+            "pressure",
+            "region",
+            "limits",
+            "rights",
+            "confinement",
+            "directory",
+            "file system",
+            "stamps",
+            "page cache",
+            "leases",
+        ] {
+            assert!(topics.contains(&topic), "{topic}: {topics:?}");
+        }
+    }
+
+    #[test]
+    fn every_trouble_has_a_hint() {
+        let mut findings = machine::examine();
+        findings.extend(files::examine("/proc".as_ref()));
+        findings.extend(files::examine("/no/such/place".as_ref()));
+        for finding in findings.iter().filter(|finding| finding.grade != Grade::Ok) {
+            assert!(!finding.hint.is_empty(), "{finding:?}");
+        }
+        assert!(findings.iter().any(|finding| finding.grade == Grade::Bad));
+    }
+}

@@ -1,0 +1,285 @@
+//! `hooktool run`: checks everything that can be checked, makes a session, executes the command.
+//!
+//! On success nothing is printed and nothing returns: the command has taken this process's place,
+//! with its number, parent, descriptors, signals and limits as they were. As process 1 it stays,
+//! see `init`.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::cli::RunArgs;
+use crate::config::{NodeAddr, ServeConfig, SessionId, Token};
+use crate::control::{Request, Response};
+use crate::failure::{Failure, Kind};
+use crate::libraries::Search;
+use crate::settings::{self, Settings};
+use crate::shim::{self, Shim};
+use crate::spawn::{self, Parent};
+use crate::{dry_run, environment, init, locate, precheck, probe, sessions, sys};
+
+/// A command that was found and can be hooked.
+#[derive(Debug)]
+pub struct Target {
+    /// The file to execute.
+    pub file: PathBuf,
+    /// The command as typed.
+    pub command: Vec<OsString>,
+}
+
+/// Runs the command. Returns only where hooktool stays (dry run, process 1).
+///
+/// # Errors
+///
+/// Whatever kept the command from being started.
+pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
+    let settings = settings::resolve(&arguments.settings, |name| std::env::var(name).ok())?;
+    let path = std::env::var_os("PATH");
+    let file = locate::command(&arguments.command[0], path.as_deref())?;
+    let target = Target {
+        file,
+        command: arguments.command,
+    };
+    if environment::is_disabled() && !arguments.dry_run {
+        return Err(execute(&target, &sys::environment()));
+    }
+    let shim = shim::find(std::env::var("HOOKTOOL_SHIM").ok().as_deref())?;
+    check(&target, &shim)?;
+    let config = configure(&settings, &target, &shim)?;
+    if arguments.dry_run {
+        dry_run::print(&settings, &config, &target);
+        return Ok(0);
+    }
+    if config.require {
+        require_nodes(&config.nodes)?;
+    }
+    if rustix::process::getpid().is_init() {
+        run_as_init(config, target)
+    } else {
+        enter(config, target)
+    }
+}
+
+/// Refuses what could not be hooked, with the file in the way.
+fn check(target: &Target, shim: &Shim) -> Result<(), Failure> {
+    let failed = |(file, obstacle): (PathBuf, precheck::Obstacle)| obstacle.failure(&file);
+    let examined = precheck::examine(&target.file).map_err(failed)?;
+    let library_path = std::env::var("LD_LIBRARY_PATH").ok();
+    let glibc = Search::new(library_path.as_deref()).glibc(&examined.program, &examined.elf);
+    precheck::glibc_suffices(glibc, shim.elf.glibc_needed)
+        .map_err(|obstacle| obstacle.failure(&examined.program))
+}
+
+/// Executes in place.
+fn enter(config: ServeConfig, target: Target) -> Result<u8, Failure> {
+    let environment = open_session(&config, Parent::Adopted)?.0;
+    Err(execute(&target, &environment))
+}
+
+/// Stays as process 1.
+fn run_as_init(mut config: ServeConfig, target: Target) -> Result<u8, Failure> {
+    let mut held = init::hold(|environment| execute(&target, &environment))?;
+    config.target_pid = held.pid.unsigned_abs();
+    // The namespace ends with its first process: nothing could linger.
+    config.linger_ms = 0;
+    let (environment, server) = match open_session(&config, Parent::Here) {
+        Ok(session) => session,
+        Err(failure) => {
+            held.abandon();
+            return Err(failure);
+        }
+    };
+    held.release(&environment);
+    Ok(init::supervise(
+        held.pid,
+        server,
+        config.stats_at_exit.as_deref(),
+    ))
+}
+
+/// Makes the session, or enters a lingering one of the same name. Returns the target's environment
+/// and the hook server where it is a child.
+fn open_session(
+    config: &ServeConfig,
+    parent: Parent,
+) -> Result<(Vec<CString>, Option<i32>), Failure> {
+    let ours = sys::environment();
+    if config.named
+        && let Some((session, token, shim)) = resume(config)?
+    {
+        return Ok((environment::hooked(ours, &shim, &session, &token), None));
+    }
+    let server = spawn::start(config, parent)?;
+    let server = (parent == Parent::Here).then_some(server);
+    Ok((
+        environment::hooked(ours, &config.shim, &config.session, &config.token),
+        server,
+    ))
+}
+
+/// Enters a session of this name that outlived its processes.
+fn resume(config: &ServeConfig) -> Result<Option<(SessionId, Token, PathBuf)>, Failure> {
+    let Some(mut found) = sessions::by_name(&config.name) else {
+        return Ok(None);
+    };
+    let request = Request::Join {
+        pid: config.target_pid,
+        idle_only: true,
+    };
+    match found.link.ask(&request) {
+        Ok(Response::Joined { token, shim }) => Ok(Some((found.info.session, token, shim))),
+        Ok(Response::Refused { what, means, fix }) => Err(Failure::launch(what, means, fix)),
+        // It ended between the two questions: a new one takes its place.
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// The session's configuration.
+fn configure(settings: &Settings, target: &Target, shim: &Shim) -> Result<ServeConfig, Failure> {
+    let command: Vec<_> = target
+        .command
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let default = || settings::name_of_command(&command[0]);
+    let pid = std::process::id();
+    let stats_at_exit = settings
+        .stats_at_exit
+        .as_deref()
+        .map(|name| stats_file(name, pid));
+    Ok(ServeConfig {
+        session: SessionId(random()?),
+        token: Token(random()?),
+        name: settings.name.clone().unwrap_or_else(default),
+        named: settings.name.is_some(),
+        target_pid: pid,
+        command,
+        shim: shim.path.clone(),
+        nodes: settings.nodes.clone(),
+        local: settings.local,
+        index_bytes: settings.index_bytes,
+        include: settings.include.clone(),
+        exclude: settings.exclude.clone(),
+        own: settings.own.clone(),
+        mode: settings.mode,
+        verify_ppm: settings.verify_ppm,
+        fill: settings.fill,
+        fill_rate_bytes_per_s: settings.fill_rate_bytes_per_s,
+        linger_ms: settings.linger_ms,
+        require: settings.require,
+        follow: settings.follow,
+        deny_io_uring: settings.deny_io_uring,
+        stats_at_exit: stats_at_exit.transpose()?,
+    })
+}
+
+fn random() -> Result<[u8; 16], Failure> {
+    let mut bytes = [0_u8; 16];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    match got {
+        Ok(16) => Ok(bytes),
+        _ => Err(Failure::launch(
+            "the kernel gives no random numbers",
+            "a session must have a name nobody can guess",
+            "see whether a system call filter refuses getrandom:  hooktool doctor",
+        )),
+    }
+}
+
+/// Replaces `%p`, `%h`, `%t` (as core_pattern does) and makes the path absolute.
+fn stats_file(pattern: &str, pid: u32) -> Result<PathBuf, Failure> {
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_s = now.map_or(0, |time| time.as_secs());
+    let path = std::path::absolute(expand(pattern, pid, &host, now_s)).unwrap_or_default();
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let flags = rustix::fs::AtFlags::EACCESS;
+    match rustix::fs::accessat(rustix::fs::CWD, directory, access, flags) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(Failure::launch(
+            format!("cannot write {}: {error}", path.display()),
+            "the counters asked for by --stats-at-exit would be lost",
+            format!(
+                "make the directory, or name another:  mkdir -p '{}'",
+                directory.display()
+            ),
+        )),
+    }
+}
+
+fn expand(pattern: &str, pid: u32, host: &str, now_s: u64) -> String {
+    let mut text = String::new();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            text.push(letter);
+            continue;
+        }
+        match letters.next() {
+            Some('p') => text.push_str(&pid.to_string()),
+            Some('h') => text.push_str(host),
+            Some('t') => text.push_str(&now_s.to_string()),
+            Some('%') | None => text.push('%'),
+            Some(other) => text.extend(['%', other]),
+        }
+    }
+    text
+}
+
+/// `--require`: every node answers before anything is started.
+fn require_nodes(nodes: &[NodeAddr]) -> Result<(), Failure> {
+    for node in nodes {
+        if let Err(trouble) = probe::node(node) {
+            return Err(trouble.failure(node));
+        }
+    }
+    Ok(())
+}
+
+/// Executes the command; returns only its failure.
+fn execute(target: &Target, environment: &[CString]) -> Failure {
+    let words = target
+        .command
+        .iter()
+        .map(|word| CString::new(word.as_bytes()));
+    let words = words.collect::<Result<Vec<_>, _>>();
+    let file = CString::new(target.file.clone().into_os_string().into_vec());
+    let error = match (file, words) {
+        (Ok(file), Ok(words)) => sys::exec(&file, &words, environment),
+        _ => std::io::ErrorKind::InvalidInput.into(),
+    };
+    let absent = error.kind() == std::io::ErrorKind::NotFound;
+    Failure::new(
+        if absent {
+            Kind::NotFound
+        } else {
+            Kind::NotExecutable
+        },
+        format!("cannot execute {}: {error}", target.file.display()),
+        "the kernel refused it; nothing is left running",
+        format!("try it alone:  {}", target.file.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_expanded_as_core_patterns_are() {
+        assert_eq!(
+            expand("/s.%p.%h.%t.json", 42, "db1", 1000),
+            "/s.42.db1.1000.json"
+        );
+        assert_eq!(expand("100%%-%x-%", 42, "db1", 1000), "100%-%x-%");
+    }
+
+    #[test]
+    fn random_names_differ() {
+        assert_ne!(random().unwrap(), random().unwrap());
+    }
+}

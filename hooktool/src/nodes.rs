@@ -1,0 +1,166 @@
+//! Addresses of memory nodes: from what was typed to `NodeAddr`.
+//!
+//! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`. Names are not looked up here.
+//! Schemes that a later version will speak are refused by name, not misread as hosts.
+
+use crate::config::{MEMNODE_PORT, NodeAddr, REDIS_PORT, Secret};
+use crate::sizes::{self, BadQuantity};
+
+/// Parses an address.
+///
+/// # Errors
+///
+/// What is wrong with it and an address that would be right. Never repeats a password.
+pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
+    let text = text.trim();
+    if let Some(size) = text.strip_prefix("embedded:") {
+        return match sizes::parse_size(size) {
+            Ok(0) => Err(bad(
+                "an embedded node of no memory holds nothing",
+                "embedded:256MiB",
+            )),
+            Ok(bytes) => Ok(NodeAddr::Embedded { bytes }),
+            Err(error) => Err(bad(&error.means, &format!("embedded:{}", error.write))),
+        };
+    }
+    match text.split_once("://") {
+        None if text == "embedded" => Err(bad("an embedded node needs a size", "embedded:256MiB")),
+        None => {
+            let (host, port) = host_port(text, MEMNODE_PORT)?;
+            Ok(NodeAddr::Memnode { host, port })
+        }
+        Some(("redis", rest)) => redis(rest),
+        Some(("rediss" | "redis-cluster", _)) => Err(bad(
+            "TLS and clusters are not built yet: a single node by host and port is",
+            "redis://HOST:6379",
+        )),
+        Some(_) => Err(bad(
+            "no such kind of node",
+            "HOST:7420 or redis://HOST:6379",
+        )),
+    }
+}
+
+fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (user, address) = match rest.rsplit_once('@') {
+        Some((user, address)) => (Some(user), address),
+        None => (None, rest),
+    };
+    let password = match user.map(|user| user.split_once(':')) {
+        None => None,
+        Some(Some(("" | "default", password))) if !password.is_empty() => {
+            Some(Secret(password.to_string()))
+        }
+        Some(_) => {
+            let means = "before the @ stands a colon and the password, no user name";
+            return Err(bad(means, "redis://:PASSWORD@HOST:6379"));
+        }
+    };
+    if address.contains('/') {
+        return Err(bad(
+            "blocks live in database 0, none can be chosen",
+            "redis://HOST:6379",
+        ));
+    }
+    let (host, port) = host_port(address, REDIS_PORT)?;
+    Ok(NodeAddr::Redis {
+        host,
+        port,
+        password,
+    })
+}
+
+fn host_port(text: &str, port_default: u16) -> Result<(String, u16), BadQuantity> {
+    let rule = "a node is a host name or address, a colon and a port";
+    let example = format!("10.0.0.7:{port_default}");
+    let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, port.strip_prefix(':').or(Some(port))),
+        None => match text.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => {
+                return Err(bad(
+                    "an IPv6 address stands in brackets",
+                    &format!("[{text}]:7420"),
+                ));
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = match port.map(str::parse::<u16>) {
+        None => port_default,
+        Some(Ok(port)) if port > 0 => port,
+        Some(_) => return Err(bad("a port is a number from 1 to 65535", &example)),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    if host.is_empty() || host.len() > 253 || !host.bytes().all(plain) {
+        return Err(bad(rule, &example));
+    }
+    Ok((host.to_string(), port))
+}
+
+fn bad(means: &str, write: &str) -> BadQuantity {
+    BadQuantity {
+        means: means.to_string(),
+        write: write.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        parse(text).map_or_else(
+            |error| format!("bad: {}", error.means),
+            |node| node.to_string(),
+        )
+    }
+
+    #[test]
+    fn ports_have_their_defaults() {
+        assert_eq!(shown("10.0.0.7"), "10.0.0.7:7420");
+        assert_eq!(shown("node-1.lan:9000"), "node-1.lan:9000");
+        assert_eq!(shown("[::1]"), "[::1]:7420");
+        assert_eq!(shown("[::1]:7000"), "[::1]:7000");
+        assert_eq!(shown("redis://cache"), "redis://cache:6379");
+        assert_eq!(shown("embedded:64MiB"), "embedded:64MiB");
+    }
+
+    #[test]
+    fn a_password_is_taken_and_not_shown() {
+        let node = parse("redis://:s3c:r@t@cache:7000/").unwrap();
+        assert_eq!(node.to_string(), "redis://cache:7000");
+        let NodeAddr::Redis { password, .. } = node else {
+            panic!("not redis")
+        };
+        assert_eq!(password, Some(Secret("s3c:r@t".into())));
+    }
+
+    #[test]
+    fn what_is_not_an_address_is_refused() {
+        for text in [
+            "",
+            ":7420",
+            "host:0",
+            "host:65536",
+            "host:http",
+            "::1",
+            "a b",
+            "redis://user@host",
+            "redis://user:pw@host",
+            "redis://host/3",
+            "rediss://host",
+            "redis-cluster://a,b",
+            "http://host",
+            "embedded",
+            "embedded:0",
+            "embedded:64g",
+            "[::1",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(shown("rediss://host:1").contains("not built yet"));
+    }
+}

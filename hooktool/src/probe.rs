@@ -1,0 +1,239 @@
+//! Asks a memory node whether it is there: connect, AUTH where a password is given, PING.
+//!
+//! Used by `--require` and `doctor`, and free for the hook server. Tells apart nobody there, a
+//! wrong password, and something else on that port. Blocks for at most a few seconds.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use crate::config::{NodeAddr, Secret};
+use crate::failure::Failure;
+
+/// Longest wait for a connection, and again for each answer.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Longest answer to AUTH or PING.
+const LINE_BYTES_MAX: usize = 512;
+
+/// What is wrong with a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its name has no address.
+    NoAddress(String),
+    /// No connection: why.
+    Unreachable(String),
+    /// It wants a password, or another one.
+    Unauthorized,
+    /// Connected, and what came is not RESP.
+    Foreign,
+    /// It speaks RESP and refuses to serve: its words.
+    Refuses(String),
+}
+
+/// Reaches a node; the round trip of a PING in microseconds, none for an embedded node.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
+    match addr {
+        NodeAddr::Embedded { .. } => Ok(None),
+        NodeAddr::Memnode { host, port } => reach(host, *port, None).map(Some),
+        NodeAddr::Redis {
+            host,
+            port,
+            password,
+        } => reach(host, *port, password.as_ref()).map(Some),
+    }
+}
+
+fn reach(host: &str, port: u16, password: Option<&Secret>) -> Result<f64, Trouble> {
+    let addresses = (host, port).to_socket_addrs();
+    let addresses = addresses.map_err(|error| Trouble::NoAddress(error.to_string()))?;
+    let mut trouble = Trouble::NoAddress("the name has no address".into());
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, LIMIT) {
+            Ok(stream) => return greet(stream, password),
+            Err(error) => trouble = Trouble::Unreachable(words(&error)),
+        }
+    }
+    Err(trouble)
+}
+
+/// An error in words, without its number.
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    text.split(" (os error").next().unwrap_or("").to_string()
+}
+
+fn greet(mut stream: TcpStream, password: Option<&Secret>) -> Result<f64, Trouble> {
+    let _ = stream.set_nodelay(true);
+    let _ = stream.set_read_timeout(Some(LIMIT));
+    let _ = stream.set_write_timeout(Some(LIMIT));
+    if let Some(Secret(password)) = password {
+        let answer = ask(&mut stream, &["AUTH", password])?;
+        // A server without a password says that none is set: that is no obstacle.
+        if answer.starts_with('-') && !answer.contains("without any password") {
+            return Err(complaint(&answer));
+        }
+    }
+    ask(&mut stream, &["PING"]).and_then(|answer| expect_pong(&answer))?;
+    let start = Instant::now();
+    ask(&mut stream, &["PING"]).and_then(|answer| expect_pong(&answer))?;
+    Ok(start.elapsed().as_secs_f64() * 1e6)
+}
+
+fn expect_pong(answer: &str) -> Result<(), Trouble> {
+    match answer {
+        "+PONG" => Ok(()),
+        _ if answer.starts_with('-') => Err(complaint(answer)),
+        _ => Err(Trouble::Foreign),
+    }
+}
+
+fn complaint(answer: &str) -> Trouble {
+    let text = answer.trim_start_matches('-');
+    if text.starts_with("NOAUTH") || text.starts_with("WRONGPASS") || text.contains("password") {
+        return Trouble::Unauthorized;
+    }
+    Trouble::Refuses(text.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// Sends a command and takes one line. What is no RESP line is `Foreign`.
+fn ask(stream: &mut TcpStream, command: &[&str]) -> Result<String, Trouble> {
+    let mut text = format!("*{}\r\n", command.len());
+    for word in command {
+        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    stream
+        .write_all(text.as_bytes())
+        .map_err(|error| Trouble::Unreachable(words(&error)))?;
+    let mut line = Vec::new();
+    let mut byte = [0_u8];
+    while line.len() < LINE_BYTES_MAX {
+        match stream.read(&mut byte) {
+            Ok(1) => line.push(byte[0]),
+            Ok(_) | Err(_) => return Err(Trouble::Foreign),
+        }
+        if !matches!(line[0], b'+' | b'-') {
+            return Err(Trouble::Foreign);
+        }
+        if line.ends_with(b"\r\n") {
+            line.truncate(line.len() - 2);
+            return String::from_utf8(line).map_err(|_| Trouble::Foreign);
+        }
+    }
+    Err(Trouble::Foreign)
+}
+
+impl Trouble {
+    /// One line: what is wrong.
+    pub fn what(&self, node: &NodeAddr) -> String {
+        match self {
+            Self::NoAddress(why) => format!("memory node {node} has no address: {why}"),
+            Self::Unreachable(why) => format!("cannot reach memory node {node}: {why}"),
+            Self::Unauthorized => format!("memory node {node} wants a password, or another one"),
+            Self::Foreign => format!("{node} answers, but it is no memory node"),
+            Self::Refuses(why) => format!("memory node {node} refuses to serve: {why}"),
+        }
+    }
+
+    /// One line: what to type.
+    pub fn fix(&self, node: &NodeAddr) -> String {
+        let (host, port) = match node {
+            NodeAddr::Memnode { host, port } | NodeAddr::Redis { host, port, .. } => (host, *port),
+            NodeAddr::Embedded { .. } => return "hooktool doctor".into(),
+        };
+        match self {
+            Self::NoAddress(_) => format!("look it up, or give its address:  getent hosts {host}"),
+            Self::Unreachable(_) => {
+                format!("start it there:  memnode --listen {host}:{port} --memory auto")
+            }
+            Self::Unauthorized => format!("--node redis://:PASSWORD@{host}:{port}"),
+            Self::Foreign => format!("see what listens there:  ss -ltnp 'sport = :{port}'"),
+            Self::Refuses(_) => format!("ask it yourself:  redis-cli -h {host} -p {port} PING"),
+        }
+    }
+
+    /// Three lines for `--require`.
+    pub fn failure(&self, node: &NodeAddr) -> Failure {
+        let means = "--require: the target was not started; without it, it starts with disk reads";
+        Failure::launch(self.what(node), means, self.fix(node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A server that reads one piece per answer and says its lines.
+    fn server(answers: &'static [&'static str]) -> NodeAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for answer in answers {
+                let mut piece = [0_u8; 256];
+                if stream.read(&mut piece).unwrap_or(0) == 0 {
+                    return;
+                }
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let password = Some(Secret("pw".into()));
+        NodeAddr::Redis {
+            host: "127.0.0.1".into(),
+            port,
+            password,
+        }
+    }
+
+    #[test]
+    fn a_node_answers() {
+        let rtt = node(&server(&["+OK\r\n", "+PONG\r\n", "+PONG\r\n"])).unwrap();
+        assert!(rtt.is_some_and(|rtt_us| rtt_us > 0.0));
+        let open = &["-ERR AUTH <password> called without any password configured\r\n"][..];
+        assert!(matches!(
+            node(&server(open.to_vec().leak())),
+            Err(Trouble::Foreign)
+        ));
+    }
+
+    #[test]
+    fn strangers_and_refusals_are_told_apart() {
+        assert_eq!(
+            node(&server(&["HTTP/1.1 400 Bad Request\r\n"])),
+            Err(Trouble::Foreign)
+        );
+        assert_eq!(
+            node(&server(&["+OK\r\n", "$4\r\nPONG\r\n"])),
+            Err(Trouble::Foreign)
+        );
+        assert_eq!(node(&server(&[])), Err(Trouble::Foreign));
+        assert_eq!(
+            node(&server(&["-WRONGPASS no\r\n"])),
+            Err(Trouble::Unauthorized)
+        );
+        assert_eq!(
+            node(&server(&["+OK\r\n", "-LOADING wait\r\n"])),
+            Err(Trouble::Refuses("LOADING wait".into()))
+        );
+    }
+
+    #[test]
+    fn nobody_there_is_unreachable() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let addr = NodeAddr::Memnode {
+            host: "127.0.0.1".into(),
+            port,
+        };
+        let trouble = node(&addr).unwrap_err();
+        assert_eq!(trouble, Trouble::Unreachable("connection refused".into()));
+        assert_eq!(trouble.failure(&addr).kind.exit_status(), 125);
+    }
+}
