@@ -1,0 +1,111 @@
+//! Everything in the page cache: ramgrid cannot help, and must not be noticed. 100-byte and 4 KiB
+//! reads of a small file, alone, and beside a second file of the same process that is larger than
+//! the cage and served remotely.
+
+use super::workers::{Start, Workers, judge, work_command};
+use crate::error::Result;
+use crate::report::{Goal, Row, median};
+use crate::run::Lab;
+use crate::size::MIB;
+use crate::slices;
+use crate::work::Slice;
+
+/// Turns of each side.
+const TURNS: u32 = 150;
+
+/// Length of a turn, in milliseconds.
+const TURN_MS: u64 = 20;
+
+/// The file that stays in the page cache.
+const HOT_BYTES: u64 = 16 * MIB;
+
+/// Turns of 150 ms beside the other file, whose reads take a disk's time natively.
+const TURNS_BESIDE: u32 = 40;
+
+/// See `TURNS_BESIDE`.
+const TURN_BESIDE_MS: u64 = 150;
+
+/// What the hooked side must keep of native speed.
+const GOAL: Goal = Goal::AtLeast(0.98);
+
+/// Four variants.
+pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
+    for size in [100, 4096] {
+        alone(lab, size, emit)?;
+    }
+    for size in [100, 4096] {
+        beside(lab, size, emit)?;
+    }
+    Ok(())
+}
+
+fn alone(lab: &Lab, size: u32, emit: &mut dyn FnMut(Row)) -> Result<()> {
+    let files = [("hot", HOT_BYTES)];
+    let start = Start {
+        limits: lab.limits(),
+        node: &lab.node,
+        options: &[],
+        files: &files,
+    };
+    let mut pair = Workers::start(lab, &start, |dir| {
+        let file = dir.join("hot").display().to_string();
+        work_command(&["pread", "--file", &file, "--size", &size.to_string()])
+    })?;
+    pair.load()?;
+    let mut row = Row::new("page-cache", format!("{size} bytes, alone"), "reads/s");
+    let (native, hooked) = pair.both();
+    slices::alternate(native, hooked, 10, TURN_MS)?;
+    let turns = pair.turns(lab, TURNS, TURN_MS, &mut row)?;
+    judge(&mut row, &turns, slices::rate, Some(GOAL));
+    cost_figures(&mut row, &turns);
+    emit(row);
+    Ok(())
+}
+
+fn beside(lab: &Lab, size: u32, emit: &mut dyn FnMut(Row)) -> Result<()> {
+    let files = [("hot", HOT_BYTES), ("cold", lab.args.data)];
+    let start = Start {
+        limits: lab.limits(),
+        node: &lab.node,
+        options: &[],
+        files: &files,
+    };
+    let mut pair = Workers::start(lab, &start, |dir| {
+        let file = |name: &str| dir.join(name).display().to_string();
+        let size = size.to_string();
+        let (hot, cold) = (file("hot"), file("cold"));
+        work_command(&["pread", "--file", &hot, "--size", &size, "--beside", &cold])
+    })?;
+    let mut row = Row::new(
+        "page-cache",
+        format!("{size} bytes, beside a served file"),
+        "reads/s",
+    );
+    pair.warm(lab, lab.args.data, &mut row)?;
+    let (native, hooked) = pair.both();
+    slices::alternate(native, hooked, 10, 1000)?;
+    let turns = pair.turns(lab, TURNS_BESIDE, TURN_BESIDE_MS, &mut row)?;
+    judge(&mut row, &turns, slices::rate, Some(GOAL));
+    cost_figures(&mut row, &turns);
+    let other = |slices: &[Slice]| {
+        let rates: Vec<f64> = slices
+            .iter()
+            .map(|it| it.beside_ops as f64 * 1e9 / it.beside_ns.max(1) as f64)
+            .collect();
+        median(&rates)
+    };
+    let (native, hooked) = (other(&turns.0), other(&turns.1));
+    row.figures.insert("beside_native_per_s", native);
+    row.figures.insert("beside_hooked_per_s", hooked);
+    row.figures.insert("beside_ratio", hooked / native.max(1.0));
+    row.notes
+        .push("counts only while the file beside is served at 4x or more".into());
+    emit(row);
+    Ok(())
+}
+
+fn cost_figures(row: &mut Row, turns: &(Vec<Slice>, Vec<Slice>)) {
+    let cost = |slices: &[Slice]| median(&slices.iter().map(slices::cost_ns).collect::<Vec<_>>());
+    row.figures.insert("native_ns_per_read", cost(&turns.0));
+    row.figures.insert("hooked_ns_per_read", cost(&turns.1));
+}
