@@ -1,0 +1,199 @@
+//! The store: blocks by key in a fixed amount of memory, the coldest thrown away first.
+//!
+//! Called by the commands; several threads at once. It is cut into shards by the hash of the key,
+//! each with its own lock, memory, index and eviction, so that requests rarely meet and nothing is
+//! handed from thread to thread. All memory is reserved when it is built; a value that does not
+//! fit pushes others out, and the total never grows.
+//!
+//! What it never does: persist, replicate, or block a reader for longer than one copy.
+
+mod arena;
+mod eviction;
+mod ghost;
+mod list;
+mod lru;
+mod s3fifo;
+mod shard;
+mod slab;
+
+#[cfg(test)]
+mod conformance;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+pub use eviction::Eviction;
+pub use shard::{Counters, Value};
+pub use slab::KEY_BYTES_MAX;
+
+use shard::{INDEX_BYTES_PER_CHUNK, Shard};
+use slab::CHUNK_BYTES;
+
+/// Largest value in bytes: what `redis-benchmark` may ask for, sixteen times the largest block.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most shards.
+const SHARDS_MAX: usize = 16;
+
+/// A shard is not made smaller than this, so that the largest value does not empty it.
+const SHARD_BYTES_MIN: usize = 8 * VALUE_BYTES_MAX;
+
+/// Smallest store in bytes: the largest value and then some.
+pub const STORE_BYTES_MIN: usize = 2 * VALUE_BYTES_MAX;
+
+/// When a SET may take effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetMode {
+    /// Always.
+    #[default]
+    Always,
+    /// Only if the key is not there (NX).
+    IfAbsent,
+    /// Only if the key is there (XX).
+    IfPresent,
+}
+
+impl SetMode {
+    fn allows(self, present: bool) -> bool {
+        match self {
+            SetMode::Always => true,
+            SetMode::IfAbsent => !present,
+            SetMode::IfPresent => present,
+        }
+    }
+}
+
+/// Why a value is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// Key or value are over their limit.
+    #[error("key over {KEY_BYTES_MAX} bytes or value over {VALUE_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+/// Sharded store of fixed size.
+pub struct Store {
+    shards: Box<[Mutex<Shard>]>,
+    /// Keyed at random, so that nobody can aim at one bucket.
+    hasher: RandomState,
+    /// What the store takes when full, index included, in bytes.
+    capacity_bytes: usize,
+}
+
+impl Store {
+    /// Reserves a store that takes at most `bytes`, index included.
+    ///
+    /// # Errors
+    /// The kernel refuses the memory.
+    pub fn reserve(bytes: usize, eviction: Eviction) -> io::Result<Store> {
+        let bytes = bytes.max(STORE_BYTES_MIN);
+        let shards = (bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
+        let chunks = bytes / shards / (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK);
+        let chunks = u32::try_from(chunks).unwrap_or(u32::MAX - 1);
+        let shards: io::Result<Vec<_>> =
+            (0..shards).map(|_| Ok(Mutex::new(Shard::reserve(chunks, eviction)?))).collect();
+        Ok(Store {
+            shards: shards?.into_boxed_slice(),
+            hasher: RandomState::new(),
+            capacity_bytes: bytes,
+        })
+    }
+
+    /// Keeps all values out of swap, each page from its first use.
+    ///
+    /// # Errors
+    /// The kernel refuses, usually by RLIMIT_MEMLOCK; the store works without.
+    pub fn lock_memory(&self) -> io::Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.lock().lock_memory())
+    }
+
+    /// What the store takes when full, index included, in bytes.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    /// What the items take now, index included, in bytes.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.counters().chunks_used * (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK) as u64
+    }
+
+    /// The counters of all shards together.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for shard in &self.shards {
+            let one = shard.lock().counters();
+            sum.items += one.items;
+            sum.chunks_used += one.chunks_used;
+            sum.item_bytes += one.item_bytes;
+            sum.hits += one.hits;
+            sum.misses += one.misses;
+            sum.evictions += one.evictions;
+            sum.expirations += one.expirations;
+            sum.sets += one.sets;
+        }
+        sum
+    }
+
+    /// Reads a value under the lock of its shard: `found` sees it, and what it makes of it is
+    /// returned. `None` is a miss. Counted, and good news for the item.
+    pub fn get<T>(&self, key: &[u8], found: impl FnOnce(Value<'_>) -> T) -> Option<T> {
+        let (shard, hash) = self.place(key);
+        shard.lock().get(hash, key, unix_ms).map(found)
+    }
+
+    /// Looks at a value like [`Store::get`], without a trace.
+    pub fn peek<T>(&self, key: &[u8], found: impl FnOnce(Value<'_>) -> T) -> Option<T> {
+        let (shard, hash) = self.place(key);
+        shard.lock().peek(hash, key, unix_ms).map(found)
+    }
+
+    /// Stores a value; `false` if `mode` forbids it. `expires_ms` is Unix time, 0 for never, `None`
+    /// to keep what the key had.
+    ///
+    /// # Errors
+    /// [`SetError::TooLarge`].
+    pub fn set(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        expires_ms: Option<u64>,
+        mode: SetMode,
+    ) -> Result<bool, SetError> {
+        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
+            return Err(SetError::TooLarge);
+        }
+        let (shard, hash) = self.place(key);
+        shard.lock().set((hash, key), value, expires_ms, mode, unix_ms)
+    }
+
+    /// Removes a key; was it there?
+    pub fn remove(&self, key: &[u8]) -> bool {
+        let (shard, hash) = self.place(key);
+        shard.lock().remove(hash, key, unix_ms)
+    }
+
+    /// Removes everything, one shard after the other.
+    pub fn clear(&self) {
+        self.shards.iter().for_each(|shard| shard.lock().clear());
+    }
+
+    /// The shard by the upper half of the hash, the place in it by the lower.
+    fn place(&self, key: &[u8]) -> (&Mutex<Shard>, u32) {
+        let hash = self.hasher.hash_one(key);
+        let shard = ((hash >> 32) * self.shards.len() as u64) >> 32;
+        (&self.shards[shard as usize], hash as u32)
+    }
+}
+
+/// Milliseconds of Unix time.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

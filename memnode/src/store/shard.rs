@@ -1,0 +1,247 @@
+//! One shard: its chunks, the index over them, the policy that empties them, its counters.
+//!
+//! Called by `store`, under the shard's lock, which a request holds from its first look to its
+//! last copied byte: nothing is handed over, nothing is counted in two places. It never allocates
+//! after it was built.
+
+use std::io;
+
+use super::eviction::{Eviction, Policy};
+use super::ghost::GHOST_BYTES_PER_CHUNK;
+use super::slab::{NONE, Slab, chunks_for};
+use super::{SetError, SetMode};
+
+/// Chunks per bucket of the index: about one bucket per 4 KiB block.
+const CHUNKS_PER_BUCKET: u32 = 4;
+
+/// Bytes of index and ghost per chunk of slab.
+pub const INDEX_BYTES_PER_CHUNK: usize =
+    size_of::<u32>() / CHUNKS_PER_BUCKET as usize + GHOST_BYTES_PER_CHUNK;
+
+/// What a shard counts, since the start except for `items` and `chunks_used`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Items held now.
+    pub items: u64,
+    /// Chunks in items now.
+    pub chunks_used: u64,
+    /// Bytes of keys and values held now.
+    pub item_bytes: u64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Items given up for lack of room.
+    pub evictions: u64,
+    /// Items given up because their time had come.
+    pub expirations: u64,
+    /// Values stored.
+    pub sets: u64,
+}
+
+/// One shard.
+pub struct Shard {
+    slab: Slab,
+    /// First item of each chain.
+    buckets: Vec<u32>,
+    policy: Box<dyn Policy>,
+    eviction: Eviction,
+    counters: Counters,
+}
+
+impl Shard {
+    /// Reserves a shard of so many chunks.
+    ///
+    /// # Errors
+    /// The kernel refuses the memory.
+    pub fn reserve(chunks: u32, eviction: Eviction) -> io::Result<Shard> {
+        let buckets = vec![NONE; (chunks / CHUNKS_PER_BUCKET).max(1) as usize];
+        let policy = eviction.policy(chunks);
+        let slab = Slab::reserve(chunks)?;
+        Ok(Shard { slab, buckets, policy, eviction, counters: Counters::default() })
+    }
+
+    /// Keeps the values out of swap.
+    pub fn lock_memory(&self) -> io::Result<()> {
+        self.slab.lock()
+    }
+
+    /// The counters now.
+    pub fn counters(&self) -> Counters {
+        let chunks_used = u64::from(self.slab.chunks() - self.slab.free_chunks());
+        Counters { chunks_used, ..self.counters }
+    }
+
+    /// The item under `key`, read and counted; `None` is a miss.
+    pub fn get(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> Option<Value<'_>> {
+        let Some(item) = self.find_live(hash, key, now_ms) else {
+            self.counters.misses += 1;
+            return None;
+        };
+        self.counters.hits += 1;
+        self.policy.touched(&mut self.slab, item);
+        Some(Value { slab: &self.slab, item })
+    }
+
+    /// The item under `key`, looked at without a trace.
+    pub fn peek(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> Option<Value<'_>> {
+        let item = self.find_live(hash, key, now_ms)?;
+        Some(Value { slab: &self.slab, item })
+    }
+
+    /// Stores a value; `false` if `mode` forbids it. `expires_ms` `None` keeps what is there.
+    ///
+    /// # Errors
+    /// The value is larger than the whole shard.
+    pub fn set(
+        &mut self,
+        (hash, key): (u32, &[u8]),
+        value: &[u8],
+        expires_ms: Option<u64>,
+        mode: SetMode,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<bool, SetError> {
+        let wanted = chunks_for(key.len(), value.len());
+        if wanted > self.slab.chunks() {
+            return Err(SetError::TooLarge);
+        }
+        let found = self.find_live(hash, key, now_ms);
+        if !mode.allows(found.is_some()) {
+            return Ok(false);
+        }
+        self.counters.sets += 1;
+        let kept = found.map_or(0, |item| self.slab.expires_ms(item));
+        let item = match found {
+            Some(item) if self.slab.chunks_of(item) == wanted => {
+                self.counters.item_bytes -= self.slab.value_bytes(item) as u64;
+                self.counters.item_bytes += value.len() as u64;
+                self.slab.overwrite(item, value);
+                self.policy.touched(&mut self.slab, item);
+                item
+            }
+            found => {
+                found.into_iter().for_each(|item| self.delete(item));
+                self.insert(hash, key, value).ok_or(SetError::TooLarge)?
+            }
+        };
+        self.slab.set_expires_ms(item, expires_ms.unwrap_or(kept));
+        Ok(true)
+    }
+
+    /// Removes the item under `key`; was there one?
+    pub fn remove(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> bool {
+        let found = self.find_live(hash, key, now_ms);
+        found.into_iter().for_each(|item| self.delete(item));
+        found.is_some()
+    }
+
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        for bucket in 0..self.buckets.len() {
+            while self.buckets[bucket] != NONE {
+                let item = self.buckets[bucket];
+                self.delete(item);
+            }
+        }
+        self.policy = self.eviction.policy(self.slab.chunks());
+    }
+
+    fn insert(&mut self, hash: u32, key: &[u8], value: &[u8]) -> Option<u32> {
+        let wanted = chunks_for(key.len(), value.len());
+        while self.slab.free_chunks() < wanted {
+            let victim = self.policy.victim(&mut self.slab)?;
+            self.drop_item(victim);
+            self.counters.evictions += 1;
+        }
+        let item = self.slab.insert(key, value, hash)?;
+        let bucket = self.bucket(hash);
+        self.slab.set_chain(item, self.buckets[bucket]);
+        self.buckets[bucket] = item;
+        self.policy.inserted(&mut self.slab, item);
+        self.counters.items += 1;
+        self.counters.item_bytes += (key.len() + value.len()) as u64;
+        Some(item)
+    }
+
+    fn find_live(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> Option<u32> {
+        let item = self.find(hash, key)?;
+        let expires_ms = self.slab.expires_ms(item);
+        if expires_ms == 0 || expires_ms > now_ms() {
+            return Some(item);
+        }
+        self.delete(item);
+        self.counters.expirations += 1;
+        None
+    }
+
+    fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        let mut item = self.buckets[self.bucket(hash)];
+        while item != NONE {
+            if self.slab.hash(item) == hash && self.slab.key(item) == key {
+                return Some(item);
+            }
+            item = self.slab.chain(item);
+        }
+        None
+    }
+
+    /// Takes an item that the policy still knows out of everything.
+    fn delete(&mut self, item: u32) {
+        self.policy.removed(&mut self.slab, item);
+        self.drop_item(item);
+    }
+
+    /// Takes an item that the policy has forgotten out of the index and frees it.
+    fn drop_item(&mut self, item: u32) {
+        let bucket = self.bucket(self.slab.hash(item));
+        let following = self.slab.chain(item);
+        if self.buckets[bucket] == item {
+            self.buckets[bucket] = following;
+        } else {
+            let mut before = self.buckets[bucket];
+            while self.slab.chain(before) != item {
+                before = self.slab.chain(before);
+            }
+            self.slab.set_chain(before, following);
+        }
+        let bytes = self.slab.key(item).len() + self.slab.value_bytes(item);
+        self.counters.item_bytes -= bytes as u64;
+        self.counters.items -= 1;
+        self.slab.remove(item);
+    }
+
+    fn bucket(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
+    }
+}
+
+/// A value in its chunks, readable while the shard is locked.
+pub struct Value<'a> {
+    slab: &'a Slab,
+    item: u32,
+}
+
+impl Value<'_> {
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.value_bytes(self.item)
+    }
+
+    /// Is it empty? (It is still there.)
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When it expires in milliseconds of Unix time; 0 is never.
+    #[must_use]
+    pub fn expires_ms(&self) -> u64 {
+        self.slab.expires_ms(self.item)
+    }
+
+    /// Appends it to `out`.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        self.slab.read_value(self.item, out);
+    }
+}
