@@ -1,0 +1,106 @@
+//! Finding out what a descriptor is, once, when it is first read or written: a file that may be
+//! served (with its record in the region), or something to be left alone, with the reason.
+
+use grid::files::RecordRef;
+use grid::header::switch;
+use grid::names::Bypass;
+use grid::sync::Ordering;
+
+use crate::fdtable::{self, Word};
+use crate::governor;
+use crate::session::{self, Member};
+use crate::sys;
+use crate::sys::file::FileStat;
+
+/// Whether a file of this kind is ever served; `Err`: why not.
+pub fn eligible(fd: i32, stat: &FileStat) -> Result<(), Bypass> {
+    if !stat.is_regular {
+        return Err(Bypass::NotRegular);
+    }
+    if stat.ident.birth_ns == 0 || !sys::file::is_served_file_system(fd) {
+        return Err(Bypass::FileSystem);
+    }
+    Ok(())
+}
+
+/// Looks at a descriptor that is about to be read and notes in the table what it is.
+pub fn look(fd: i32) -> Word {
+    let word = match classify(fd) {
+        Ok(word) => word,
+        Err(reason) => Word::left_alone(reason),
+    };
+    fdtable::set(fd, word);
+    word
+}
+
+fn classify(fd: i32) -> Result<Word, Bypass> {
+    if session::config().is_none() {
+        return Err(Bypass::NotJoined);
+    }
+    let stat = sys::file::stat_fd(fd).map_err(|_| Bypass::NotRegular)?;
+    eligible(fd, &stat)?;
+    if sys::file::status_flags(fd) & libc::O_DIRECT != 0 {
+        return Err(Bypass::Direct);
+    }
+    let member = session::join().ok_or(Bypass::NotJoined)?;
+    let found = record_of(member, &stat).ok_or(Bypass::TableFull)?;
+    let record = member.region().files().record(found);
+    Ok(Word::file(
+        found,
+        governor::first_mode(member.header(), record),
+    ))
+}
+
+/// The record of a file, made if need be.
+pub fn record_of(member: Member, stat: &FileStat) -> Option<RecordRef> {
+    let now = sys::monotonic_ms();
+    let slot = member.slot?;
+    member
+        .region()
+        .files()
+        .find_or_create(stat.ident, slot, now)
+}
+
+/// The record that a table word points to, if it still describes the file that the kernel says the
+/// descriptor is.
+pub fn known_record(member: Member, word: Word, stat: &FileStat) -> Option<RecordRef> {
+    let files = member.region().files();
+    let (index, generation) = word.record();
+    let record = files.records.get(index as usize)?;
+    if record.ident() != stat.ident {
+        return None;
+    }
+    let found = files.find(stat.ident)?;
+    (found.index == index && found.generation & 0xFFF_FFFF == generation).then_some(found)
+}
+
+/// Asks the hook server to prove the file's stamp, or to judge its name.
+pub fn request_proof(member: Member, found: RecordRef, fd: i32) {
+    let record = member.region().files().record(found);
+    if record.want.load(Ordering::Relaxed) != 0 {
+        return;
+    }
+    let Some(counters) = member.counters() else {
+        return;
+    };
+    let pid = counters.pid.load(Ordering::Relaxed);
+    record
+        .want
+        .store(pid << 32 | (fd as u64 + 1), Ordering::Relaxed);
+    ring(member);
+}
+
+/// Wakes the hook server if it sleeps.
+pub fn ring(member: Member) {
+    let header = member.header();
+    header.doorbell.fetch_add(1, Ordering::SeqCst);
+    if header.asleep.load(Ordering::SeqCst) != 0 {
+        sys::futex_wake(&header.doorbell);
+    }
+}
+
+/// Whether `--include`, `--exclude` and `--own` still have to be looked at for this file.
+pub fn awaits_judgement(member: Member, found: RecordRef) -> bool {
+    let record = member.region().files().record(found);
+    member.header().is_on(switch::JUDGE_NAMES) && !record.has_policy(grid::files::JUDGED)
+}

@@ -1,0 +1,179 @@
+//! The descriptor table: one private word per descriptor number, a hint and never a proof. It says
+//! what the number was when it was last looked at; serving and counting ask the kernel again.
+//!
+//! ```text
+//!   63                    36 35          20 19      12 11      4 3    2 1     0
+//!  +------------------------+--------------+----------+---------+------+-------+
+//!  | generation (28)        | record (16)  | slow     | count   | mode | class |
+//!  +------------------------+--------------+----------+---------+------+-------+
+//!   class: 0 unknown, 1 left alone (record = reason), 2 a file that may be served,
+//!          3 such a file that was only written so far (no record looked up)
+//!   mode:  governor (see governor.rs)
+//! ```
+//!
+//! All accesses are relaxed and plain: two threads that read through one descriptor at once may lose
+//! a count, nothing else. Whoever opens, closes or duplicates a number sets its word to unknown.
+
+use grid::files::RecordRef;
+use grid::names::Bypass;
+use grid::sync::{AtomicU64, Ordering};
+
+/// Descriptors that can be served; a higher number goes to the kernel.
+pub const DESCRIPTORS: usize = 65536;
+
+static WORDS: [AtomicU64; DESCRIPTORS] = [const { AtomicU64::new(0) }; DESCRIPTORS];
+/// What serving has gained lately, per descriptor; governor.rs draws it.
+static GAINS: [AtomicU64; DESCRIPTORS] = [const { AtomicU64::new(0) }; DESCRIPTORS];
+
+/// One word, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word(pub u64);
+
+/// What a word says about its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Not looked at yet, or forgotten.
+    Unknown,
+    /// Left to the kernel, for a reason.
+    LeftAlone,
+    /// A regular file on a served file system.
+    File,
+    /// The same, written but never read through this descriptor: its record was not looked up.
+    Eligible,
+}
+
+impl Word {
+    /// The class.
+    #[inline]
+    pub fn class(self) -> Class {
+        match self.0 & 3 {
+            1 => Class::LeftAlone,
+            2 => Class::File,
+            3 => Class::Eligible,
+            _ => Class::Unknown,
+        }
+    }
+
+    /// The word of a descriptor that is left alone for `reason`.
+    pub fn left_alone(reason: Bypass) -> Word {
+        Word(1 | (reason as u64) << 20)
+    }
+
+    /// Why it is left alone.
+    pub fn reason(self) -> Bypass {
+        let number = (self.0 >> 20 & 0xFFFF) as usize;
+        Bypass::ALL
+            .get(number)
+            .copied()
+            .unwrap_or(Bypass::NotRegular)
+    }
+
+    /// Whether the file can never be served to anybody: its writes need not be counted.
+    #[inline]
+    pub fn is_never_served(self) -> bool {
+        matches!(self.reason(), Bypass::NotRegular | Bypass::FileSystem)
+    }
+
+    /// The word of a file that has been written, not read.
+    pub fn eligible() -> Word {
+        Word(3)
+    }
+
+    /// The word of a file with a record, in governor mode `mode`.
+    pub fn file(record: RecordRef, mode: u64) -> Word {
+        let generation = u64::from(record.generation) & 0xFFF_FFFF;
+        Word(2 | mode << 2 | u64::from(record.index & 0xFFFF) << 20 | generation << 36)
+    }
+
+    /// The record that the word points to, with the low 28 bits of its generation.
+    pub fn record(self) -> (u32, u32) {
+        ((self.0 >> 20 & 0xFFFF) as u32, (self.0 >> 36) as u32)
+    }
+
+    /// Governor mode.
+    #[inline]
+    pub fn mode(self) -> u64 {
+        self.0 >> 2 & 3
+    }
+
+    /// Governor count.
+    #[inline]
+    pub fn count(self) -> u64 {
+        self.0 >> 4 & 0xFF
+    }
+
+    /// Slow reads among the sampled ones.
+    pub fn slow(self) -> u64 {
+        self.0 >> 12 & 0xFF
+    }
+
+    /// With another mode, count and number of slow reads.
+    #[inline]
+    pub fn with(self, mode: u64, count: u64, slow: u64) -> Word {
+        Word(self.0 & !0xFFFFC | mode << 2 | (count & 0xFF) << 4 | (slow & 0xFF) << 12)
+    }
+}
+
+/// The word of a descriptor; `None` beyond the table.
+#[inline]
+pub fn get(fd: i32) -> Option<Word> {
+    WORDS
+        .get(fd as usize)
+        .map(|word| Word(word.load(Ordering::Relaxed)))
+}
+
+/// Stores a word.
+#[inline]
+pub fn set(fd: i32, word: Word) {
+    if let Some(place) = WORDS.get(fd as usize) {
+        place.store(word.0, Ordering::Relaxed);
+    }
+}
+
+/// Forgets a descriptor: somebody opened, closed or replaced the number.
+#[inline]
+pub fn forget(fd: i32) {
+    if let Some(place) = WORDS.get(fd as usize)
+        && place.load(Ordering::Relaxed) != 0
+    {
+        place.store(0, Ordering::Relaxed);
+        GAINS[fd as usize].store(0, Ordering::Relaxed);
+    }
+}
+
+/// Forgets a range of descriptors, `last` included.
+pub fn forget_range(first: u32, last: u32) {
+    let last = last.min(DESCRIPTORS as u32 - 1);
+    for fd in first..=last {
+        forget(fd as i32);
+    }
+}
+
+/// Where the sequential run that began with a slow read goes on, and how far it is believed.
+pub struct Run(&'static AtomicU64);
+
+static RUNS: [AtomicU64; DESCRIPTORS] = [const { AtomicU64::new(0) }; DESCRIPTORS];
+
+impl Run {
+    /// Expected offset of the next read, and bytes left of the run.
+    pub fn get(&self) -> (u64, u64) {
+        let word = self.0.load(Ordering::Relaxed);
+        (word >> 16, (word & 0xFFFF) << 8)
+    }
+
+    /// Stores both; the rest is kept in units of 256 bytes, the offset in 48 bits.
+    pub fn set(&self, offset: u64, left: u64) {
+        self.0
+            .store(offset << 16 | (left >> 8).min(0xFFFF), Ordering::Relaxed);
+    }
+}
+
+/// The run of a descriptor.
+pub fn run(fd: i32) -> Run {
+    Run(&RUNS[fd as usize % DESCRIPTORS])
+}
+
+/// The gain word of a descriptor.
+pub fn gain(fd: i32) -> &'static AtomicU64 {
+    &GAINS[fd as usize % DESCRIPTORS]
+}

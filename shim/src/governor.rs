@@ -1,0 +1,162 @@
+//! The governor: not slower, by construction. A descriptor whose reads the page cache serves fast
+//! touches nothing shared; only where reads are slow enough to gain is the grid consulted, and only
+//! while it pays.
+//!
+//! ```text
+//!            a slow read among          2 slow reads within
+//!            every 8th, timed           a sample of 64
+//!   KERNEL ------------------> SAMPLE ---------------------> SERVE
+//!     ^                          |                             |
+//!     +--- sample without -------+        nothing saved over --+
+//!          2 slow reads                   1024 reads (pause doubles)
+//! ```
+//!
+//! The word's count field is the countdown of the mode. The gain word, also private:
+//!
+//! ```text
+//!   63     60 59   56 55   48 47          32 31                    0
+//!  +---------+-------+-------+--------------+------------------------+
+//!  | learnt  | least | pause | reads        | saved, units of 64 ns  |
+//!  +---------+-------+-------+--------------+------------------------+
+//!   learnt/least: reads seen and least log2 of their sizes, until the block size is fixed
+//! ```
+
+use grid::files::{FileRecord, PAYS};
+use grid::header::{Header, switch};
+use grid::sync::Ordering;
+
+use crate::fdtable::{self, Word};
+
+/// Reads go straight to the kernel; every 8th is timed.
+pub const KERNEL: u64 = 0;
+/// Every read is timed.
+pub const SAMPLE: u64 = 1;
+/// The grid is asked first.
+pub const SERVE: u64 = 2;
+
+/// In mode KERNEL, one read in so many is timed.
+pub const TIMED_EVERY: u64 = 8;
+const SAMPLE_READS: u64 = 64;
+const SLOW_ENOUGH: u64 = 2;
+const WINDOW_READS: u64 = 1024;
+const PAUSE_MAX: u64 = 10;
+/// What asking the grid costs a read that the page cache then serves, in nanoseconds.
+const OVERHEAD_NS: i64 = 700;
+/// Reads from which the block size is learnt.
+const LEARN_READS: u64 = 4;
+
+/// The mode in which a fresh descriptor starts.
+pub fn first_mode(header: &Header, record: &FileRecord) -> u64 {
+    match header.is_on(switch::FILL_ALWAYS) || record.has_policy(PAYS) {
+        true => SERVE,
+        false => SAMPLE,
+    }
+}
+
+/// Mode KERNEL: counts down; true: time this read.
+#[inline]
+pub fn tick(fd: i32, word: Word) -> bool {
+    match word.count() {
+        0 => true,
+        count => {
+            fdtable::set(fd, word.with(KERNEL, count - 1, 0));
+            false
+        }
+    }
+}
+
+/// After a timed read in mode KERNEL or SAMPLE. True: the descriptor has just turned to SERVE.
+pub fn timed(fd: i32, word: Word, was_slow: bool) -> bool {
+    let next = match word.mode() {
+        KERNEL if was_slow && !paused(fd) => word.with(SAMPLE, SAMPLE_READS, 1),
+        KERNEL => word.with(KERNEL, TIMED_EVERY - 1, 0),
+        _ => {
+            let slow = word.slow() + u64::from(was_slow);
+            let left = if word.count() == 0 {
+                SAMPLE_READS
+            } else {
+                word.count()
+            } - 1;
+            match (slow >= SLOW_ENOUGH, left) {
+                (true, _) => word.with(SERVE, 0, 0),
+                (false, 0) => word.with(KERNEL, TIMED_EVERY - 1, 0),
+                (false, left) => word.with(SAMPLE, left, slow),
+            }
+        }
+    };
+    fdtable::set(fd, next);
+    next.mode() == SERVE
+}
+
+/// A descriptor that fell back from SERVE sits out a number of slow reads, doubling each time.
+fn paused(fd: i32) -> bool {
+    let gain = fdtable::gain(fd);
+    let word = gain.load(Ordering::Relaxed);
+    let reads = word >> 32 & 0xFFFF;
+    if reads == 0 {
+        return false;
+    }
+    gain.store(word - (1 << 32), Ordering::Relaxed);
+    true
+}
+
+/// Mode SERVE: accounts one read that saved `saved_ns` against the device (0: the kernel served it).
+/// True: the window ended without a gain and the descriptor has turned to KERNEL.
+pub fn account(fd: i32, word: Word, saved_ns: i64, header: &Header) -> bool {
+    let gain = fdtable::gain(fd);
+    let old = gain.load(Ordering::Relaxed);
+    let saved = old as u32 as i32;
+    let sum = saved.saturating_add(((saved_ns - OVERHEAD_NS) >> 6) as i32);
+    let reads = (old >> 32 & 0xFFFF) + 1;
+    let pause = old >> 48 & 0xFF;
+    let keep = old & 0xFF << 56;
+    let pack = |pause: u64, reads: u64, saved: i32| {
+        gain.store(
+            keep | pause << 48 | reads << 32 | u64::from(saved as u32),
+            Ordering::Relaxed,
+        );
+    };
+    if reads < WINDOW_READS {
+        pack(pause, reads, sum);
+        return false;
+    }
+    if sum > 0 || header.is_on(switch::FILL_ALWAYS) {
+        pack(0, 0, 0);
+        return false;
+    }
+    let pause = (pause + 1).min(PAUSE_MAX);
+    pack(pause, 1 << pause, 0);
+    fdtable::set(fd, word.with(KERNEL, TIMED_EVERY - 1, 0));
+    true
+}
+
+/// The block size of a file, learnt from the smallest of its first reads. `None`: not yet.
+pub fn learn(
+    fd: i32,
+    header: &Header,
+    record: &FileRecord,
+    len: u64,
+    offset: u64,
+    largest_log2: u8,
+) -> Option<u8> {
+    if let Some(log2) = record.block_log2() {
+        return Some(log2);
+    }
+    let fitting = (63 - len.max(1).leading_zeros()).min(offset.trailing_zeros()) as u64;
+    let log2 = fitting.clamp(12, u64::from(largest_log2));
+    let gain = fdtable::gain(fd);
+    let word = gain.load(Ordering::Relaxed);
+    let seen = (word >> 60) + 1;
+    let least = match word >> 56 & 0xF {
+        0 => log2,
+        known => log2.min(known + 4),
+    };
+    if seen >= LEARN_READS || header.is_on(switch::FILL_ALWAYS) {
+        return Some(record.learn_block_log2(least as u8));
+    }
+    gain.store(
+        word & !(0xFF << 56) | seen << 60 | (least - 4) << 56,
+        Ordering::Relaxed,
+    );
+    None
+}

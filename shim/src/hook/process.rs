@@ -1,0 +1,95 @@
+//! Process: fork (pins), exec and spawn with an environment rebuilt from nothing (the shim's two
+//! variables are put back), and credential changes (the process stops using its region). `vfork` is
+//! not hooked: its child shares the caller's stack frame.
+//!
+//! # Safety
+//! What is dangerous here: environment arrays are walked as the real function will walk them. The
+//! bodies are `unsafe` functions with the contract of the libc function they stand for.
+#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+
+use libc::{c_char, c_int, c_void, gid_t, pid_t, size_t, uid_t};
+use redhook::real;
+
+use super::hk_hook;
+use crate::environment::Environment;
+use crate::{pins, session};
+
+type Strings = *const *const c_char;
+
+macro_rules! exec_with {
+    ($env:ident, $real:expr) => {{
+        let environment = Environment::with_ours($env, session::is_shared_memory_child());
+        let $env = environment.strings();
+        let result = $real;
+        environment.give_back();
+        result
+    }};
+}
+
+macro_rules! credentials {
+    ($real:expr) => {{
+        session::leave();
+        $real
+    }};
+}
+
+hk_hook! {
+    fn fork() -> pid_t => hk_fork {
+        pins::before_fork();
+        real!(fork)()
+    }
+    fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int => hk_execve {
+        exec_with!(env, real!(execve)(path, argv, env))
+    }
+    fn execvpe(path: *const c_char, argv: Strings, env: Strings) -> c_int => hk_execvpe {
+        exec_with!(env, real!(execvpe)(path, argv, env))
+    }
+    fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int => hk_fexecve {
+        exec_with!(env, real!(fexecve)(fd, argv, env))
+    }
+    fn posix_spawn(
+        pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+        argv: Strings, env: Strings
+    ) -> c_int => hk_posix_spawn {
+        exec_with!(env, real!(posix_spawn)(pid, path, actions, attributes, argv, env))
+    }
+    fn posix_spawnp(
+        pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+        argv: Strings, env: Strings
+    ) -> c_int => hk_posix_spawnp {
+        exec_with!(env, real!(posix_spawnp)(pid, path, actions, attributes, argv, env))
+    }
+    fn setuid(uid: uid_t) -> c_int => hk_setuid {
+        credentials!(real!(setuid)(uid))
+    }
+    fn setgid(gid: gid_t) -> c_int => hk_setgid {
+        credentials!(real!(setgid)(gid))
+    }
+    fn seteuid(uid: uid_t) -> c_int => hk_seteuid {
+        credentials!(real!(seteuid)(uid))
+    }
+    fn setegid(gid: gid_t) -> c_int => hk_setegid {
+        credentials!(real!(setegid)(gid))
+    }
+    fn setreuid(real_uid: uid_t, uid: uid_t) -> c_int => hk_setreuid {
+        credentials!(real!(setreuid)(real_uid, uid))
+    }
+    fn setregid(real_gid: gid_t, gid: gid_t) -> c_int => hk_setregid {
+        credentials!(real!(setregid)(real_gid, gid))
+    }
+    fn setresuid(real_uid: uid_t, uid: uid_t, saved: uid_t) -> c_int => hk_setresuid {
+        credentials!(real!(setresuid)(real_uid, uid, saved))
+    }
+    fn setresgid(real_gid: gid_t, gid: gid_t, saved: gid_t) -> c_int => hk_setresgid {
+        credentials!(real!(setresgid)(real_gid, gid, saved))
+    }
+    fn setgroups(n: size_t, groups: *const gid_t) -> c_int => hk_setgroups {
+        credentials!(real!(setgroups)(n, groups))
+    }
+    fn initgroups(user: *const c_char, gid: gid_t) -> c_int => hk_initgroups {
+        credentials!(real!(initgroups)(user, gid))
+    }
+    fn chroot(path: *const c_char) -> c_int => hk_chroot {
+        credentials!(real!(chroot)(path))
+    }
+}

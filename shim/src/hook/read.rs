@@ -1,0 +1,106 @@
+//! Serve: positional reads, all twins.
+//!
+//! # Safety
+//! What is dangerous here: the bodies are `unsafe` functions with the contract of the libc function
+//! they stand for; the caller's pointers are passed on as they came, and written only by the kernel
+//! or after their pages were proved writable.
+#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+
+use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
+use redhook::real;
+
+use super::hk_hook;
+use crate::read::{Plan, Request, after, before};
+
+/// Vectors of one call that are looked at; a longer list is the kernel's.
+const VECTORS_MAX: c_int = 64;
+
+fn vectors<'a>(iov: *const iovec, count: c_int) -> Option<&'a [iovec]> {
+    let usable = (1..=VECTORS_MAX).contains(&count) && !iov.is_null();
+    if !usable || !crate::sys::memory::is_readable(iov.cast(), count as usize * 16) {
+        return None;
+    }
+    // SAFETY: `count` vectors at `iov`, proved readable, belong to the caller for this call.
+    Some(unsafe { core::slice::from_raw_parts(iov, count as usize) })
+}
+
+/// One buffer as a vector.
+fn single(buf: *mut c_void, n: size_t) -> [iovec; 1] {
+    [iovec {
+        iov_base: buf,
+        iov_len: n,
+    }]
+}
+
+macro_rules! read_with {
+    ($fd:expr, $buffers:expr, $offset:expr, $real:expr) => {{
+        let request = Request {
+            fd: $fd,
+            buffers: $buffers,
+            offset: $offset,
+        };
+        match before(request) {
+            Plan::Served(result) => result,
+            plan => {
+                let result = $real;
+                after(request, plan, result);
+                result
+            }
+        }
+    }};
+}
+
+macro_rules! vectored {
+    ($fd:expr, $iov:expr, $count:expr, $offset:expr, $real:expr) => {
+        match vectors($iov, $count) {
+            Some(buffers) => read_with!($fd, buffers, $offset, $real),
+            None => $real,
+        }
+    };
+}
+
+hk_hook! {
+    fn pread(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t => hk_pread {
+        read_with!(fd, &single(buf, n), off, real!(pread)(fd, buf, n, off))
+    }
+    fn pread64(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t => hk_pread64 {
+        read_with!(fd, &single(buf, n), off, real!(pread64)(fd, buf, n, off))
+    }
+    fn __pread64(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t => hk_pread64_u {
+        read_with!(fd, &single(buf, n), off, real!(__pread64)(fd, buf, n, off))
+    }
+    fn __pread_chk(fd: c_int, buf: *mut c_void, n: size_t, off: off_t, room: size_t) -> ssize_t
+    => hk_pread_chk {
+        if n > room {
+            return real!(__pread_chk)(fd, buf, n, off, room);
+        }
+        read_with!(fd, &single(buf, n), off, real!(__pread_chk)(fd, buf, n, off, room))
+    }
+    fn __pread64_chk(fd: c_int, buf: *mut c_void, n: size_t, off: off_t, room: size_t) -> ssize_t
+    => hk_pread64_chk {
+        if n > room {
+            return real!(__pread64_chk)(fd, buf, n, off, room);
+        }
+        read_with!(fd, &single(buf, n), off, real!(__pread64_chk)(fd, buf, n, off, room))
+    }
+    fn preadv(fd: c_int, iov: *const iovec, count: c_int, off: off_t) -> ssize_t => hk_preadv {
+        vectored!(fd, iov, count, off, real!(preadv)(fd, iov, count, off))
+    }
+    fn preadv64(fd: c_int, iov: *const iovec, count: c_int, off: off_t) -> ssize_t => hk_preadv64 {
+        vectored!(fd, iov, count, off, real!(preadv64)(fd, iov, count, off))
+    }
+    fn preadv2(fd: c_int, iov: *const iovec, count: c_int, off: off_t, flags: c_int) -> ssize_t
+    => hk_preadv2 {
+        if flags != 0 {
+            return real!(preadv2)(fd, iov, count, off, flags);
+        }
+        vectored!(fd, iov, count, off, real!(preadv2)(fd, iov, count, off, flags))
+    }
+    fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, off: off_t, flags: c_int) -> ssize_t
+    => hk_preadv64v2 {
+        if flags != 0 {
+            return real!(preadv64v2)(fd, iov, count, off, flags);
+        }
+        vectored!(fd, iov, count, off, real!(preadv64v2)(fd, iov, count, off, flags))
+    }
+}

@@ -1,0 +1,107 @@
+//! Joining: one message to the hook server's socket, one back, with the region's descriptor and a
+//! connected socket per memory node; then the connection is closed. No password, no name lookup and
+//! no TLS ever enters the target.
+
+use grid::attach::{
+    ATTACH_VERSION, Hello, MESSAGE_BYTES_MAX, Verdict, Want, Welcome, decode, encode,
+};
+use grid::header::LAYOUT_VERSION;
+use grid::region::Region;
+use wire::Keys;
+
+use crate::session::{Config, Joined};
+use crate::sys;
+use crate::sys::socket::{self, DESCRIPTORS_MAX};
+
+/// Longest wait for the hook server when joining, in milliseconds, per direction.
+const JOIN_LIMIT_MS: u64 = 500;
+/// Longest wait when only another socket is wanted: a read is waiting for it.
+const SOCKET_LIMIT_MS: u64 = 20;
+
+/// The hook server's answer with the descriptors that came along, already moved out of the target's
+/// low numbers.
+pub struct Answer {
+    /// The message.
+    pub welcome: Welcome,
+    /// The region, if it came.
+    pub region_fd: Option<i32>,
+    /// Socket per node.
+    pub sockets: [Option<i32>; grid::node::NODES_MAX],
+}
+
+/// Asks the hook server. `None`: it is not there, did not answer in time, refused, or is not who it
+/// should be.
+pub fn ask(config: &Config, want: Want) -> Option<Answer> {
+    let limit_ms = match want {
+        Want::Socket { .. } => SOCKET_LIMIT_MS,
+        _ => JOIN_LIMIT_MS,
+    };
+    let fd = socket::connect_abstract(config.socket.get(..config.socket_len)?, limit_ms).ok()?;
+    let answer = converse(fd, config, want);
+    socket::close(fd);
+    answer
+}
+
+fn converse(fd: i32, config: &Config, want: Want) -> Option<Answer> {
+    let server_uid = socket::peer_uid(fd)?;
+    if server_uid != 0 && server_uid != sys::geteuid() {
+        return None;
+    }
+    let hello = Hello {
+        version: ATTACH_VERSION,
+        layout_version: LAYOUT_VERSION,
+        token: config.token,
+        want,
+        comm: [0; 16],
+    };
+    let mut buffer = [0; MESSAGE_BYTES_MAX];
+    socket::send(fd, encode(&hello, &mut buffer)?).ok()?;
+    let mut descriptors = [-1; DESCRIPTORS_MAX];
+    let (len, count) = socket::receive_descriptors(fd, &mut buffer, &mut descriptors).ok()?;
+    let descriptors = descriptors.get(..count)?;
+    let welcome = decode::<Welcome>(buffer.get(..len)?)
+        .filter(|welcome| welcome.token == config.token && welcome.version == ATTACH_VERSION)
+        .filter(|welcome| matches!(welcome.verdict, Verdict::Joined | Verdict::Full));
+    let Some(welcome) = welcome else {
+        descriptors.iter().for_each(|fd| socket::close(*fd));
+        return None;
+    };
+    Some(sort_descriptors(welcome, descriptors))
+}
+
+fn sort_descriptors(welcome: Welcome, descriptors: &[i32]) -> Answer {
+    let mut rest = descriptors.iter().copied();
+    let region_fd = if welcome.has_region {
+        rest.next()
+    } else {
+        None
+    };
+    let mut sockets = [None; grid::node::NODES_MAX];
+    for (node, fd) in welcome.sockets.iter().flatten().zip(rest) {
+        match sockets.get_mut(usize::from(*node)) {
+            Some(place @ None) => *place = socket::move_high(fd),
+            _ => socket::close(fd),
+        }
+    }
+    Answer {
+        welcome,
+        region_fd,
+        sockets,
+    }
+}
+
+/// Maps the region that came with an answer.
+pub fn open_region(answer: &Answer) -> Option<Joined> {
+    let fd = answer.region_fd?;
+    let bytes = answer.welcome.region_bytes;
+    let base = sys::memory::map_region(fd, bytes as usize);
+    socket::close(fd);
+    let region = sys::memory::open_region(base.ok()?, bytes)?;
+    let keys = derive(&region);
+    Some(Joined { region, keys })
+}
+
+#[inline(never)]
+fn derive(region: &Region) -> Keys {
+    Keys::derive(&region.header().secret_bytes())
+}

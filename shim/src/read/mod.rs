@@ -1,0 +1,233 @@
+//! A read, decided: the order of section "A read" in `ARCHITECTURE.md`. The hooks call `before`,
+//! make the kernel's call unless it was served, and call `after`.
+//!
+//! Every path that ends at the kernel has a named reason, counted. Nothing here has a side effect
+//! that the target could see before the answer is complete.
+
+mod fill;
+mod local;
+mod remote;
+mod target;
+mod verify;
+
+pub use fill::offer;
+
+use grid::header::switch;
+use grid::names::{Bypass, Counter};
+
+use crate::fdtable::{self, Class, Word};
+use crate::session::{self, Member};
+use crate::sys;
+use crate::{classify, governor};
+use fill::Fill;
+use target::Target;
+
+/// A positional read as the caller made it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The descriptor.
+    pub fd: i32,
+    /// Where to put the bytes.
+    pub buffers: &'a [libc::iovec],
+    /// Where in the file.
+    pub offset: i64,
+}
+
+impl Request<'_> {
+    /// Bytes asked for; `None` if the sum is beyond what one call may return.
+    fn len(&self) -> Option<u64> {
+        self.buffers
+            .iter()
+            .try_fold(0usize, |sum, buffer| sum.checked_add(buffer.iov_len))
+            .filter(|len| *len < 0x7FFF_F000)
+            .map(|len| len as u64)
+    }
+}
+
+/// What to do with a read.
+pub enum Plan {
+    /// Call the kernel; nothing to do afterwards.
+    Pass,
+    /// Call the kernel and time it.
+    Timed(u64),
+    /// Call the kernel, time it, and offer what it read to the nodes.
+    Fill(u64, Fill),
+    /// Served: this is the result.
+    Served(isize),
+}
+
+/// Decides, and serves if it can.
+#[inline]
+pub fn before(request: Request) -> Plan {
+    let Some(mut word) = fdtable::get(request.fd) else {
+        return Plan::Pass;
+    };
+    if matches!(word.class(), Class::Unknown | Class::Eligible) {
+        word = classify::look(request.fd);
+    }
+    match (word.class(), word.mode()) {
+        (Class::File, governor::KERNEL) => match governor::tick(request.fd, word) {
+            true => Plan::Timed(sys::ticks()),
+            false => Plan::Pass,
+        },
+        (Class::File, governor::SAMPLE) => Plan::Timed(sys::ticks()),
+        (Class::File, _) => consult(request, word),
+        _ => {
+            left_alone(request.fd, word);
+            Plan::Pass
+        }
+    }
+}
+
+/// After the kernel's call: `result` is what it returned.
+#[inline]
+pub fn after(request: Request, plan: Plan, result: isize) {
+    match plan {
+        Plan::Pass | Plan::Served(_) => {}
+        Plan::Timed(start) => timed(request, start, result),
+        Plan::Fill(start, fill) => fill.after(request, start, result),
+    }
+}
+
+/// A descriptor left alone: every 64th read is counted as 64.
+fn left_alone(fd: i32, word: Word) {
+    if word.count() < 63 {
+        fdtable::set(fd, word.with(0, word.count() + 1, 0));
+        return;
+    }
+    fdtable::set(fd, word.with(0, 0, 0));
+    if let Some(counters) = session::member().and_then(|member| member.counters()) {
+        counters.bypassed(word.reason(), 64);
+    }
+}
+
+#[cold]
+fn timed(request: Request, start: u64, result: isize) {
+    let Some(word) = fdtable::get(request.fd) else {
+        return;
+    };
+    let Some(member) = session::join() else {
+        return;
+    };
+    let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
+    let was_slow = is_slow(member, took_ns) && result > 0;
+    let reads = if word.mode() == governor::KERNEL {
+        governor::TIMED_EVERY
+    } else {
+        1
+    };
+    if let Some(counters) = member.counters() {
+        counters.add(Counter::Reads, reads);
+        counters.add(Counter::ReadsDisk, reads);
+        counters.add(Counter::ReadBytes, reads * result.max(0) as u64);
+        counters.bypassed(Bypass::PageCache, reads);
+        if was_slow {
+            counters.disk_latency.record(took_ns);
+        }
+    }
+    if was_slow {
+        member.header().note_disk(took_ns);
+    }
+    governor::timed(request.fd, word, was_slow);
+}
+
+/// Mode SERVE: from here on the shared region is read.
+#[cold]
+#[inline(never)]
+fn consult(request: Request, word: Word) -> Plan {
+    let Some(member) = session::join() else {
+        return Plan::Pass;
+    };
+    let outcome = Target::find(member, request, word).and_then(|target| {
+        if member.header().is_on(switch::OBSERVE) {
+            return Err(Bypass::Observe);
+        }
+        Ok(target)
+    });
+    match outcome {
+        Ok(target) => serve(member, request, word, &target),
+        Err(reason) => {
+            count_disk(member, request, reason);
+            account(member, request, word, 0);
+            Plan::Pass
+        }
+    }
+}
+
+fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan {
+    let start = sys::ticks();
+    if let Some(served) = local::serve(member, request, target) {
+        target.count_hit(member, Counter::HitsLocal, served);
+        account(member, request, word, member.header().disk_ns() as i64);
+        verify::maybe(member, request, target, served);
+        return Plan::Served(served);
+    }
+    if let Err(reason) = target.held_by_node(member) {
+        count_disk(member, request, reason);
+        account(member, request, word, 0);
+        return fill::plan(target);
+    }
+    if target.is_resident(member, request) {
+        count_disk(member, request, Bypass::Resident);
+        account(member, request, word, 0);
+        return Plan::Pass;
+    }
+    match remote::serve(member, request, target) {
+        Ok(served) => {
+            let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
+            target.count_hit(member, Counter::HitsRemote, served);
+            if let Some(counters) = member.counters() {
+                counters.remote_latency.record(took_ns);
+                counters.add(Counter::BlocksRemote, u64::from(target.count));
+            }
+            let saved_ns = member.header().disk_ns() as i64 - took_ns as i64;
+            account(member, request, word, saved_ns);
+            verify::maybe(member, request, target, served);
+            Plan::Served(served)
+        }
+        Err(reason) => {
+            if let Some(counters) = member.counters() {
+                counters.fell_back(reason);
+                counters.add(Counter::Reads, 1);
+                counters.add(Counter::ReadsDisk, 1);
+                counters.add(Counter::ReadBytes, target.len);
+            }
+            fill::plan(target)
+        }
+    }
+}
+
+/// Counts a read that the kernel is about to serve.
+fn count_disk(member: Member, request: Request, reason: Bypass) {
+    if let Some(counters) = member.counters() {
+        counters.add(Counter::Reads, 1);
+        counters.add(Counter::ReadsDisk, 1);
+        counters.add(Counter::ReadBytes, request.len().unwrap_or(0));
+        counters.bypassed(reason, 1);
+    }
+}
+
+fn account(member: Member, request: Request, word: Word, saved_ns: i64) {
+    let stopped = governor::account(request.fd, word, saved_ns, member.header());
+    let (index, _) = word.record();
+    if let Some(record) = member.region().files().records.get(index as usize) {
+        match stopped {
+            true => record.clear_policy(grid::files::PAYS),
+            false if saved_ns > 0 && !record.has_policy(grid::files::PAYS) => {
+                record.set_policy(grid::files::PAYS);
+            }
+            false => {}
+        }
+    }
+}
+
+/// Ticks of the time-stamp counter as nanoseconds.
+fn to_ns(member: Member, ticks: u64) -> u64 {
+    let per_us = member.header().ticks_per_us().max(1);
+    ticks.saturating_mul(1000) / per_us
+}
+
+/// Whether a read that took so long came off the device.
+fn is_slow(member: Member, took_ns: u64) -> bool {
+    took_ns >= member.header().slow_ns()
+}

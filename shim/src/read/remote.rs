@@ -1,0 +1,317 @@
+//! Step 6 of a read: one round trip to the memory node, on the calling thread, with a deadline. The
+//! answer is opened (envelope), the version cells are looked at again, and only then does a byte
+//! reach the caller's buffer.
+//!
+//! # Safety
+//! What is dangerous here: the receive buffer is raw memory owned by the locked connection, and the
+//! copy into the caller's buffer is made of plain stores. Only the holder of the lock forms a
+//! reference to the buffer; the caller's pages have been proved writable.
+#![allow(unsafe_code)]
+
+use grid::header::switch;
+use grid::names::{Counter, Fallback};
+use grid::sync::Ordering;
+use wire::resp::reply::{Head, parse_head};
+
+use super::Request;
+use super::target::{BLOCKS_MAX, Target};
+use super::{local, to_ns};
+use crate::session::{self, Member};
+use crate::sockets::{self, BUFFER_BYTES, Connection};
+use crate::sys::socket::{receive, send};
+use crate::sys::{self, Errno};
+
+/// A reader spins for its reply at most so long, in microseconds, and only while the host has idle
+/// processors: waking an idle virtual processor costs more than a whole round trip.
+const SPIN_US: u64 = 120;
+/// Bytes around a region promoted at once: one read of the device.
+const PROMOTE_BYTES: u64 = 128 * 1024;
+/// Heat at which a block is worth keeping locally or promoting: it was fetched before.
+const HOT: u32 = 1;
+
+/// Where the payload of each block lies in the receive buffer.
+type Payloads = [u32; BLOCKS_MAX];
+
+/// Fetches, proves and delivers.
+pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize, Fallback> {
+    if session::is_shared_memory_child() {
+        return Err(Fallback::NoSocket);
+    }
+    if !local::all_writable(request) {
+        return Err(Fallback::BadBuffer);
+    }
+    let node = target.node(member).ok_or(Fallback::NoSocket)?;
+    let connection = sockets::take(member, node).ok_or(Fallback::NoSocket)?;
+    let record = &member.region().nodes().records[node];
+    let mut payloads = [0; BLOCKS_MAX];
+    match exchange(member, &connection, target, &mut payloads) {
+        Ok(()) => {}
+        Err(reason) => {
+            if reason != Fallback::Missing {
+                record.failed(reason != Fallback::Deadline);
+                connection.discard();
+            }
+            return Err(reason);
+        }
+    }
+    if !open_all(member, &connection, target, &payloads) {
+        record.failed(true);
+        return Err(Fallback::Envelope);
+    }
+    record.succeeded();
+    if !target.is_unchanged(member) {
+        return Err(Fallback::Changed);
+    }
+    deliver(request, target, connection.buffer, &payloads);
+    keep_or_promote(member, request, target, connection.buffer, &payloads);
+    Ok(target.len as isize)
+}
+
+/// Sends the request and receives the whole answer.
+fn exchange(
+    member: Member,
+    connection: &Connection,
+    target: &Target,
+    payloads: &mut Payloads,
+) -> Result<(), Fallback> {
+    // SAFETY: the connection is locked by this thread, so nobody else reaches its buffer.
+    let buffer = unsafe { sys::memory::bytes_mut(connection.buffer, BUFFER_BYTES) };
+    let len = encode(member, target, buffer).ok_or(Fallback::Protocol)?;
+    let sent = send(connection.fd, &buffer[..len]).map_err(|_| Fallback::Connection)?;
+    if sent != len {
+        return Err(Fallback::Connection);
+    }
+    let start = sys::ticks();
+    let mut have = 0;
+    let mut scan = Scan::new(target.count as usize);
+    loop {
+        have += wait(member, connection, &mut buffer[have..], start)?;
+        match scan.advance(&buffer[..have], payloads) {
+            Progress::More => {}
+            Progress::Done => break,
+            Progress::Broken => return Err(Fallback::Protocol),
+        }
+    }
+    match scan.missing {
+        0 => Ok(()),
+        _ => {
+            forget_missing(member, target, payloads);
+            Err(Fallback::Missing)
+        }
+    }
+}
+
+#[inline(never)]
+fn encode(member: Member, target: &Target, buffer: &mut [u8]) -> Option<usize> {
+    let keys = &member.joined.keys;
+    if target.count == 1 {
+        let key = keys.wire_key(&target.block_id(target.first, target.versions[0]));
+        return wire::resp::encode_get(buffer, &key);
+    }
+    let mut names = [[0u8; wire::KEY_BYTES]; BLOCKS_MAX];
+    for (name, (block, version)) in names.iter_mut().zip(target.blocks()) {
+        *name = keys.wire_key(&target.block_id(block, version));
+    }
+    wire::resp::encode_mget(buffer, &names[..target.count as usize])
+}
+
+/// Waits for bytes: spinning while the host has idle processors, then asleep, until the deadline.
+fn wait(
+    member: Member,
+    connection: &Connection,
+    room: &mut [u8],
+    start: u64,
+) -> Result<usize, Fallback> {
+    let header = member.header();
+    let deadline_us = header.deadline_us.load(Ordering::Relaxed).max(1000);
+    let elapsed_us = || to_ns(member, sys::ticks().wrapping_sub(start)) / 1000;
+    if header.is_on(switch::SPIN) {
+        while elapsed_us() < SPIN_US {
+            match receive(connection.fd, room, false) {
+                Ok(0) => return Err(Fallback::Connection),
+                Ok(count) => return Ok(count),
+                Err(Errno(libc::EAGAIN)) => (0..16).for_each(|_| sys::relax()),
+                Err(Errno(libc::EINTR)) => {}
+                Err(_) => return Err(Fallback::Connection),
+            }
+        }
+    }
+    connection.set_limit(deadline_us);
+    loop {
+        match receive(connection.fd, room, true) {
+            Ok(0) => return Err(Fallback::Connection),
+            Ok(count) => return Ok(count),
+            Err(Errno(libc::EINTR)) if elapsed_us() < deadline_us => {}
+            Err(Errno(libc::EAGAIN | libc::EINTR)) => return Err(Fallback::Deadline),
+            Err(_) => return Err(Fallback::Connection),
+        }
+    }
+}
+
+/// How far an answer has been understood.
+struct Scan {
+    at: usize,
+    next: usize,
+    count: usize,
+    in_array: bool,
+    missing: usize,
+}
+
+enum Progress {
+    More,
+    Done,
+    Broken,
+}
+
+/// Marks a block that the node does not hold.
+const ABSENT: u32 = u32::MAX;
+
+impl Scan {
+    fn new(count: usize) -> Scan {
+        Scan {
+            at: 0,
+            next: 0,
+            count,
+            in_array: count == 1,
+            missing: 0,
+        }
+    }
+
+    fn advance(&mut self, bytes: &[u8], payloads: &mut Payloads) -> Progress {
+        while self.next < self.count {
+            let Some(rest) = bytes.get(self.at..) else {
+                return Progress::More;
+            };
+            let (head, used) = match parse_head(rest) {
+                Ok(Some(parsed)) => parsed,
+                Ok(None) => return Progress::More,
+                Err(_) => return Progress::Broken,
+            };
+            match (head, self.in_array) {
+                (Head::Array(count), false) if count == self.count => {
+                    self.in_array = true;
+                    self.at += used;
+                }
+                (Head::Nil, true) => {
+                    self.note(payloads, ABSENT);
+                    self.missing += 1;
+                    self.at += used;
+                }
+                (Head::Bulk(len), true) if len < BUFFER_BYTES => {
+                    let end = self.at + used + len + 2;
+                    if bytes.len() < end {
+                        return Progress::More;
+                    }
+                    self.note(payloads, (self.at + used) as u32);
+                    self.at = end;
+                }
+                _ => return Progress::Broken,
+            }
+        }
+        if bytes.len() == self.at {
+            Progress::Done
+        } else {
+            Progress::Broken
+        }
+    }
+
+    fn note(&mut self, payloads: &mut Payloads, offset: u32) {
+        if let Some(place) = payloads.get_mut(self.next) {
+            *place = offset;
+        }
+        self.next += 1;
+    }
+}
+
+#[cold]
+fn forget_missing(member: Member, target: &Target, payloads: &Payloads) {
+    let index = member.region().index();
+    for ((block, version), offset) in target.blocks().zip(payloads) {
+        if *offset == ABSENT {
+            index.remove(target.held(block, version));
+        }
+    }
+}
+
+#[inline(never)]
+fn open_all(member: Member, connection: &Connection, target: &Target, payloads: &Payloads) -> bool {
+    // SAFETY: the connection is locked by this thread, so nobody else reaches its buffer.
+    let buffer = unsafe { sys::memory::bytes_mut(connection.buffer, BUFFER_BYTES) };
+    target
+        .blocks()
+        .zip(payloads)
+        .all(|((block, version), offset)| {
+            let body = *offset as usize + wire::HEADER_BYTES;
+            let header = buffer.get(*offset as usize..body);
+            let payload = buffer.get(body..body + (1 << target.log2));
+            let (Some(header), Some(payload)) = (header, payload) else {
+                return false;
+            };
+            member
+                .joined
+                .keys
+                .open(&target.block_id(block, version), header, payload)
+                .is_ok()
+        })
+}
+
+/// Copies the proved payloads into the caller's buffers.
+fn deliver(request: Request, target: &Target, from: *const u8, payloads: &Payloads) {
+    let block_bytes = 1usize << target.log2;
+    let mut at = target.offset;
+    for buffer in request.buffers {
+        let mut done = 0;
+        while done < buffer.iov_len {
+            let nth = ((at >> target.log2) - target.first) as usize;
+            let within = at as usize & (block_bytes - 1);
+            let len = (block_bytes - within).min(buffer.iov_len - done);
+            let Some(offset) = payloads.get(nth) else {
+                return;
+            };
+            let payload = *offset as usize + wire::HEADER_BYTES + within;
+            // SAFETY: `open_all` found `block_bytes` of payload behind each offset within the
+            // receive buffer; the caller's pages were proved writable for the buffer's length.
+            unsafe {
+                let to = buffer.iov_base.cast::<u8>().add(done);
+                core::ptr::copy_nonoverlapping(from.add(payload), to, len);
+            }
+            done += len;
+            at += len as u64;
+        }
+    }
+}
+
+/// A block that keeps being fetched is kept in the region, and brought back into the page cache
+/// when the device has time for it.
+fn keep_or_promote(
+    member: Member,
+    request: Request,
+    target: &Target,
+    from: *const u8,
+    payloads: &Payloads,
+) {
+    let header = member.header();
+    let index = member.region().index();
+    for ((block, version), offset) in target.blocks().zip(payloads) {
+        let held = target.held(block, version);
+        if index.heat(held).unwrap_or(0) < HOT {
+            index.set_heat(held, HOT);
+            continue;
+        }
+        // SAFETY: the payload of a proved block lies in the locked receive buffer.
+        unsafe {
+            let content = from.add(*offset as usize + wire::HEADER_BYTES);
+            local::keep(member, target, block, content);
+        }
+        if header.is_on(switch::PROMOTE)
+            && !header.is_on(switch::FILL_ALWAYS)
+            && grid::header::Header::take_token(&header.promote_tokens)
+        {
+            let at = (block << target.log2) & !(PROMOTE_BYTES - 1);
+            sys::file::will_need(request.fd, at, PROMOTE_BYTES);
+            if let Some(counters) = member.counters() {
+                counters.add(Counter::Promotions, 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Connections to the memory nodes: at most four per node, made and authenticated by the hook
+//! server, used by whichever thread gets the try-lock. The target may close or replace any number at
+//! any time, so a connection proves by device and inode that it is still itself before each use.
+//!
+//! A connection is never used across a fork (the child asks for its own) nor in a `vfork` child. A
+//! thread that is killed, cancelled or long-jumps while it holds one leaves it locked: lost, not wrong.
+
+use grid::attach::Want;
+use grid::node::NODES_MAX;
+use grid::sync::{AtomicU32, AtomicU64, Ordering};
+
+use crate::join::Answer;
+use crate::session::{self, Member};
+use crate::sys;
+use crate::sys::socket::{self, SocketIdent};
+
+/// Connections to one node at most.
+const PER_NODE: usize = 4;
+/// Bytes of one receive buffer: the largest answer and its framing.
+pub const BUFFER_BYTES: usize = 288 * 1024;
+/// Least time between two requests for another connection, in milliseconds.
+const ASK_EVERY_MS: u64 = 100;
+
+struct Socket {
+    locked: AtomicU32,
+    /// Descriptor + 1; 0 none.
+    fd: AtomicU32,
+    dev: AtomicU64,
+    ino: AtomicU64,
+    /// Receive time limit in force, microseconds.
+    limit_us: AtomicU64,
+    /// Address of the receive buffer, mapped at first use and kept for ever.
+    buffer: AtomicU64,
+}
+
+static SOCKETS: [[Socket; PER_NODE]; NODES_MAX] =
+    [const { [const { Socket::empty() }; PER_NODE] }; NODES_MAX];
+static ASK_AT_MS: AtomicU64 = AtomicU64::new(0);
+
+impl Socket {
+    const fn empty() -> Socket {
+        Socket {
+            locked: AtomicU32::new(0),
+            fd: AtomicU32::new(0),
+            dev: AtomicU64::new(0),
+            ino: AtomicU64::new(0),
+            limit_us: AtomicU64::new(0),
+            buffer: AtomicU64::new(0),
+        }
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        self.fd
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+            .map(|fd| fd as i32)
+    }
+
+    fn is_itself(&self, fd: i32) -> bool {
+        let known = SocketIdent {
+            dev: self.dev.load(Ordering::Relaxed),
+            ino: self.ino.load(Ordering::Relaxed),
+        };
+        socket::identify(fd) == Some(known)
+    }
+
+    fn buffer(&self) -> Option<*mut u8> {
+        match self.buffer.load(Ordering::Relaxed) {
+            0 => {
+                let at = sys::memory::map_private(BUFFER_BYTES).ok()?;
+                self.buffer.store(at as u64, Ordering::Relaxed);
+                Some(at)
+            }
+            at => Some(at as *mut u8),
+        }
+    }
+}
+
+/// A locked connection with its buffer.
+pub struct Connection {
+    socket: &'static Socket,
+    /// The descriptor, proved to be the connection's.
+    pub fd: i32,
+    /// The receive buffer, `BUFFER_BYTES` long.
+    pub buffer: *mut u8,
+}
+
+impl Connection {
+    /// Sets the time limit of a blocking receive, if it is another one than last time.
+    pub fn set_limit(&self, limit_us: u64) {
+        let old = self.socket.limit_us.load(Ordering::Relaxed);
+        if old.abs_diff(limit_us) > old / 4 {
+            socket::set_limit(self.fd, libc::SO_RCVTIMEO, limit_us);
+            self.socket.limit_us.store(limit_us, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the connection: an answer may still be on its way, so it is of no use any more.
+    pub fn discard(self) {
+        self.socket.fd.store(0, Ordering::Relaxed);
+        socket::close(self.fd);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.socket.locked.store(0, Ordering::Release);
+    }
+}
+
+/// A free connection to `node`. `None`: all are busy or lost; another is asked for, seldom.
+pub fn take(member: Member, node: usize) -> Option<Connection> {
+    let sockets = SOCKETS.get(node)?;
+    let mut room = false;
+    for socket in sockets {
+        if socket.locked.swap(1, Ordering::Acquire) != 0 {
+            continue;
+        }
+        match (socket.descriptor(), socket.buffer()) {
+            (Some(fd), Some(buffer)) if socket.is_itself(fd) => {
+                return Some(Connection { socket, fd, buffer });
+            }
+            _ => {
+                // Never there, or replaced by the target: not ours to close.
+                socket.fd.store(0, Ordering::Relaxed);
+                room = true;
+            }
+        }
+        socket.locked.store(0, Ordering::Release);
+    }
+    if room {
+        ask_for_another(member, node);
+    }
+    None
+}
+
+fn ask_for_another(member: Member, node: usize) {
+    let (Some(config), Some(process)) = (session::config(), member.slot) else {
+        return;
+    };
+    let now = sys::monotonic_ms();
+    let due = ASK_AT_MS.load(Ordering::Relaxed);
+    // Spread by process, so that a restarted node is not asked for by everybody at once.
+    let next = now + ASK_EVERY_MS + u64::from(process) % 64;
+    if now < due
+        || ASK_AT_MS
+            .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    if let Some(answer) = crate::join::ask(
+        config,
+        Want::Socket {
+            node: node as u8,
+            process,
+        },
+    ) {
+        if let Some(fd) = answer.region_fd {
+            socket::close(fd);
+        }
+        adopt(&answer);
+    }
+}
+
+/// Puts the connections of an answer into free places.
+pub fn adopt(answer: &Answer) {
+    for (node, fd) in answer.sockets.iter().enumerate() {
+        if let Some(fd) = fd
+            && !adopt_one(node, *fd)
+        {
+            socket::close(*fd);
+        }
+    }
+}
+
+fn adopt_one(node: usize, fd: i32) -> bool {
+    let Some(ident) = socket::identify(fd) else {
+        return false;
+    };
+    for socket in &SOCKETS[node] {
+        if socket.locked.swap(1, Ordering::Acquire) != 0 {
+            continue;
+        }
+        let free = socket.descriptor().is_none();
+        if free {
+            socket.dev.store(ident.dev, Ordering::Relaxed);
+            socket.ino.store(ident.ino, Ordering::Relaxed);
+            socket.limit_us.store(0, Ordering::Relaxed);
+            socket.fd.store(fd as u32 + 1, Ordering::Relaxed);
+        }
+        socket.locked.store(0, Ordering::Release);
+        if free {
+            return true;
+        }
+    }
+    false
+}
+
+/// Closes every connection that is still itself and not in use, and forgets them all.
+pub fn forget_all() {
+    for socket in SOCKETS.iter().flatten() {
+        if socket.locked.swap(1, Ordering::Acquire) == 0 {
+            close_own(socket);
+            socket.locked.store(0, Ordering::Release);
+        }
+    }
+}
+
+fn close_own(socket: &Socket) {
+    if let Some(fd) = socket.descriptor()
+        && socket.is_itself(fd)
+    {
+        socket::close(fd);
+    }
+    socket.fd.store(0, Ordering::Relaxed);
+}
+
+/// In a fork child: closes the copies of the parent's connections and forgets them. Locks held by
+/// threads that do not exist here are dropped.
+pub fn forget_parents() {
+    for socket in SOCKETS.iter().flatten() {
+        close_own(socket);
+        socket.locked.store(0, Ordering::Release);
+    }
+}

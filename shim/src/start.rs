@@ -1,0 +1,135 @@
+//! The constructor: runs before `main`, in every program that the preload reaches. It reads the
+//! environment, looks up the real functions, and does nothing else: no connection, no descriptor, no
+//! thread, no output. The kill switch comes first.
+//!
+//! # Safety
+//! What is dangerous here: code that runs before the target's own, possibly before other libraries
+//! are ready. It calls `getenv`, `dladdr` and `dlsym` only.
+#![allow(unsafe_code)]
+
+use core::ffi::CStr;
+
+use crate::session::{self, Config};
+use crate::{environment, hook, sys};
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = construct;
+
+extern "C" fn construct() {
+    // A panic in here would be a bug; it must not become the target's.
+    let _ = std::panic::catch_unwind(start);
+}
+
+fn variable(name: &CStr) -> Option<&'static [u8]> {
+    // SAFETY: the name is a string; the answer lives in the environment, which nobody has had a
+    // chance to change yet.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: `getenv` answers with a string or null.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes())
+}
+
+fn start() {
+    let disabled = variable(c"HOOKTOOL_DISABLED").is_some_and(|value| value == b"1");
+    std::panic::set_hook(Box::new(|_| ()));
+    hook::resolve_all();
+    if disabled {
+        return;
+    }
+    let Some(value) = variable(c"HOOKTOOL_SESSION") else {
+        return;
+    };
+    if let Some(only) = variable(c"HOOKTOOL_ONLY_PID")
+        && parse_number(only) != Some(sys::getpid() as u64)
+    {
+        return;
+    }
+    let Some((socket, socket_len, token)) = parse_session(value) else {
+        return;
+    };
+    let Some(fork_page) = sys::memory::map_fork_page() else {
+        return;
+    };
+    if variable(c"HOOKTOOL_ONLY_PID").is_none() {
+        remember(value);
+    }
+    let oracle = variable(c"HOOKTOOL_ORACLE").is_some_and(|value| value == b"1");
+    session::configure(Config {
+        socket,
+        socket_len,
+        token,
+        fork_page,
+        oracle,
+    });
+}
+
+/// Remembers the path of this very library, for children whose environment is rebuilt.
+fn remember(session: &[u8]) {
+    let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    let here: extern "C" fn() = construct;
+    // SAFETY: an address of this library, a place for the answer; a name is a string or null.
+    unsafe {
+        if libc::dladdr(here as *const libc::c_void, info.as_mut_ptr()) != 0 {
+            let name = info.assume_init().dli_fname;
+            if !name.is_null() {
+                environment::remember(CStr::from_ptr(name).to_bytes(), session);
+            }
+        }
+    }
+}
+
+/// `<session id, 32 hex>:<token, 32 hex>` to the name of the join socket and the token.
+fn parse_session(value: &[u8]) -> Option<([u8; 64], usize, [u8; 16])> {
+    let (id, token) = (value.get(..32)?, value.get(33..65)?);
+    if value.get(32) != Some(&b':') || value.len() != 65 || !id.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(token.chunks_exact(2)) {
+        let digit = |letter: u8| (letter as char).to_digit(16).map(|digit| digit as u8);
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    let mut name = [0; 64];
+    let mut len = 0;
+    for part in [b"ramgrid/".as_slice(), id, b"/attach"] {
+        name[len..len + part.len()].copy_from_slice(part);
+        len += part.len();
+    }
+    Some((name, len, bytes))
+}
+
+fn parse_number(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0u64, |number, letter| {
+        let digit = letter.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// Whether the next library has this function; `name` ends in a zero byte.
+pub fn exists(name: &'static str) -> bool {
+    // SAFETY: a zero-terminated name.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) };
+    !found.is_null()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_variable_is_taken_apart_or_refused() {
+        let value = b"00112233445566778899aabbccddeeff:ffeeddccbbaa99887766554433221100";
+        let (name, len, token) = parse_session(value).expect("well formed");
+        assert_eq!(
+            &name[..len],
+            b"ramgrid/00112233445566778899aabbccddeeff/attach"
+        );
+        assert_eq!((token[0], token[15]), (0xFF, 0x00));
+        assert!(parse_session(b"").is_none());
+        assert!(parse_session(&value[..64]).is_none());
+        assert!(
+            parse_session(&value.map(|letter| if letter == b':' { b'-' } else { letter }))
+                .is_none()
+        );
+    }
+}

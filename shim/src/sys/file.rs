@@ -1,0 +1,180 @@
+//! Raw system calls on files: what is this descriptor, what is resident, read it once more.
+//!
+//! # Safety
+//! What is dangerous here: answers are written through pointers. Every pointer below comes from a
+//! local value or a slice, except where a function is `unsafe` and says what it wants.
+#![allow(unsafe_code)]
+
+use grid::files::Stamp;
+use grid::ident::FileIdent;
+
+use super::{Errno, arch, result};
+
+/// What `statx` tells about a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FileStat {
+    /// Device, inode, birth time. A birth time of 0 means that the file system has none.
+    pub ident: FileIdent,
+    /// Size and change time.
+    pub stamp: Stamp,
+    /// Whether it is a regular file.
+    pub is_regular: bool,
+    /// Names of the file; 0: unlinked.
+    pub links: u32,
+}
+
+fn nanoseconds(time: libc::statx_timestamp) -> u64 {
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(u64::from(time.tv_nsec))
+}
+
+/// # Safety
+/// `path` is followed by the kernel alone.
+unsafe fn statx(dirfd: i32, path: *const u8, flags: i32) -> Result<FileStat, Errno> {
+    let mut stat = core::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+    let arguments = [
+        dirfd as usize,
+        path as usize,
+        flags as usize,
+        mask as usize,
+        stat.as_mut_ptr() as usize,
+        0,
+    ];
+    // SAFETY: `path` by the caller's promise, `stat` is a valid place for the answer.
+    result(unsafe { arch::syscall(libc::SYS_statx, arguments) })?;
+    // SAFETY: zero is a valid bit pattern of every field, the kernel filled in the rest.
+    let stat = unsafe { stat.assume_init() };
+    let has_birth = stat.stx_mask & libc::STATX_BTIME != 0;
+    Ok(FileStat {
+        ident: FileIdent {
+            dev: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
+            ino: stat.stx_ino,
+            birth_ns: if has_birth {
+                nanoseconds(stat.stx_btime)
+            } else {
+                0
+            },
+        },
+        stamp: Stamp {
+            size: stat.stx_size,
+            ctime_ns: nanoseconds(stat.stx_ctime),
+        },
+        links: stat.stx_nlink,
+        is_regular: u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+    })
+}
+
+/// What a descriptor is, told by the kernel (0.2 us).
+pub fn stat_fd(fd: i32) -> Result<FileStat, Errno> {
+    // SAFETY: an empty, terminated path.
+    unsafe { statx(fd, c"".as_ptr().cast(), libc::AT_EMPTY_PATH) }
+}
+
+/// What a path names. `path` is the target's own pointer: the kernel reads it, and answers EFAULT
+/// if it is not a string.
+pub fn stat_name(dirfd: i32, path: *const libc::c_char) -> Result<FileStat, Errno> {
+    // SAFETY: only the kernel follows the pointer.
+    unsafe { statx(dirfd, path.cast(), 0) }
+}
+
+/// Whether the descriptor lies on a file system that is served: ext4, xfs or btrfs.
+pub fn is_served_file_system(fd: i32) -> bool {
+    let mut stat = core::mem::MaybeUninit::<libc::statfs>::zeroed();
+    let arguments = [fd as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: `stat` is a valid place for the answer.
+    if result(unsafe { arch::syscall(libc::SYS_fstatfs, arguments) }).is_err() {
+        return false;
+    }
+    // SAFETY: zero is a valid bit pattern of every field, the kernel filled in the rest.
+    let kind = unsafe { stat.assume_init() }.f_type as u64 & 0xFFFF_FFFF;
+    matches!(kind, 0xEF53 | 0x5846_5342 | 0x9123_683E)
+}
+
+/// Status flags of a descriptor (`O_APPEND`, `O_DIRECT`, access mode), or 0.
+pub fn status_flags(fd: i32) -> i32 {
+    let arguments = [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+    // SAFETY: no pointers.
+    result(unsafe { arch::syscall(libc::SYS_fcntl, arguments) }).unwrap_or(0) as i32
+}
+
+/// Whether the whole range lies in the page cache. `None`: this kernel, or the rights of this
+/// process, give no answer.
+pub fn is_resident(fd: i32, offset: u64, len: u64) -> Option<bool> {
+    const SYS_CACHESTAT: i64 = 451;
+    let range = [offset, len];
+    let mut stat = [0u64; 5];
+    let arguments = [
+        fd as usize,
+        range.as_ptr() as usize,
+        stat.as_mut_ptr() as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: `range` and `stat` are as long as `cachestat(2)` wants them.
+    result(unsafe { arch::syscall(SYS_CACHESTAT, arguments) }).ok()?;
+    let pages = (offset % 4096 + len).div_ceil(4096);
+    Some(stat[0] >= pages)
+}
+
+/// `is_resident` for kernels without `cachestat`: a short mapping and `mincore`, which tells the
+/// truth only to a process that owns the file or may write it; `None` otherwise.
+pub fn is_resident_mincore(fd: i32, offset: u64, len: u64) -> Option<bool> {
+    if status_flags(fd) & libc::O_ACCMODE != libc::O_RDWR {
+        return None;
+    }
+    let start = offset & !4095;
+    let pages = (offset + len - start).div_ceil(4096) as usize;
+    let mut vector = [0u8; 64];
+    let vector = vector.get_mut(..pages)?;
+    let (prot, flags) = (libc::PROT_READ as usize, libc::MAP_SHARED as usize);
+    let arguments = [0, pages * 4096, prot, flags, fd as usize, start as usize];
+    // SAFETY: a fresh mapping at an address of the kernel's choice.
+    let at = result(unsafe { arch::syscall(libc::SYS_mmap, arguments) }).ok()?;
+    let ask = [at, pages * 4096, vector.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: `vector` has a byte for each page of the mapping.
+    let asked = result(unsafe { arch::syscall(libc::SYS_mincore, ask) });
+    // SAFETY: unmaps what was mapped above, which nobody else knows.
+    let _ = unsafe { arch::syscall(libc::SYS_munmap, [at, pages * 4096, 0, 0, 0, 0]) };
+    asked.ok()?;
+    Some(vector.iter().all(|page| page & 1 == 1))
+}
+
+/// Reads at an offset into raw memory. `only_cached`: only what the page cache holds.
+///
+/// # Safety
+/// `to` must be valid for writes of `len` bytes.
+pub unsafe fn read_at(
+    fd: i32,
+    to: *mut u8,
+    len: usize,
+    offset: u64,
+    only_cached: bool,
+) -> Result<usize, Errno> {
+    const RWF_NOWAIT: usize = 8;
+    let vector = libc::iovec {
+        iov_base: to.cast(),
+        iov_len: len,
+    };
+    let at = core::ptr::from_ref(&vector) as usize;
+    let flags = if only_cached { RWF_NOWAIT } else { 0 };
+    let arguments = [fd as usize, at, 1, offset as usize, 0, flags];
+    // SAFETY: one vector, valid by the caller's promise.
+    result(unsafe { arch::syscall(libc::SYS_preadv2, arguments) })
+}
+
+/// Asks the kernel to bring a range into the page cache, without waiting for it.
+pub fn will_need(fd: i32, offset: u64, len: u64) {
+    let advice = libc::POSIX_FADV_WILLNEED as usize;
+    let arguments = [fd as usize, offset as usize, len as usize, advice, 0, 0];
+    // SAFETY: no pointers.
+    let _ = unsafe { arch::syscall(libc::SYS_fadvise64, arguments) };
+}
+
+/// Whether `ctime_ns` is so young on a coarse clock that another change may carry the same stamp.
+pub fn is_young(ctime_ns: u64) -> bool {
+    const YOUNG_NS: u64 = 20_000_000;
+    super::realtime_ns().saturating_sub(ctime_ns) < YOUNG_NS
+}

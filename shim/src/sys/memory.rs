@@ -1,0 +1,171 @@
+//! Raw system calls on memory, and the few private mappings that the shim owns: the page that a
+//! fork wipes, receive buffers, the region.
+//!
+//! # Safety
+//! What is dangerous here: turning addresses into references. Mappings made here are never
+//! unmapped, so that a reference into them stays valid for the life of the process.
+#![allow(unsafe_code)]
+
+use super::{Errno, arch, result};
+use grid::sync::{AtomicU64, Ordering};
+
+fn map(len: usize, prot: i32, flags: i32, fd: i32) -> Result<usize, Errno> {
+    let arguments = [0, len, prot as usize, flags as usize, fd as usize, 0];
+    // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+    result(unsafe { arch::syscall(libc::SYS_mmap, arguments) })
+}
+
+/// Private zeroed memory, for ever.
+pub fn map_private(len: usize) -> Result<*mut u8, Errno> {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    map(len, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1).map(|at| at as *mut u8)
+}
+
+/// Maps the region, shared and writable, for ever; left out of core dumps.
+pub fn map_region(fd: i32, len: usize) -> Result<*mut u8, Errno> {
+    let at = map(
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED,
+        fd,
+    )?;
+    advise(at, len, libc::MADV_DONTDUMP);
+    Ok(at as *mut u8)
+}
+
+fn advise(at: usize, len: usize, advice: i32) -> bool {
+    let arguments = [at, len, advice as usize, 0, 0, 0];
+    // SAFETY: only called on mappings of this file, with advice that keeps them valid.
+    result(unsafe { arch::syscall(libc::SYS_madvise, arguments) }).is_ok()
+}
+
+/// What a process must forget when it forks: one page that the kernel wipes in the child.
+#[repr(C)]
+pub struct ForkPage {
+    /// Slot of the process record + 1; 0: not registered (also: a child, after a fork).
+    pub process: AtomicU64,
+    /// Process id under which it was registered.
+    pub pid: AtomicU64,
+    /// 0 nobody is joining, 1 a thread is, 2 joining failed for good. In a fork child the thread
+    /// that was joining does not exist, so this is wiped too.
+    pub joining: AtomicU64,
+}
+
+/// Makes the page that a fork wipes; `None` where the kernel (before 4.14) cannot.
+pub fn map_fork_page() -> Option<&'static ForkPage> {
+    let at = map_private(4096).ok()?;
+    if !advise(at as usize, 4096, libc::MADV_WIPEONFORK) {
+        return None;
+    }
+    // SAFETY: mapped for ever, zeroed, aligned to a page, atomics only.
+    Some(unsafe { &*at.cast::<ForkPage>() })
+}
+
+/// Remembers which pages have been proved writable: a small direct-mapped table of page numbers.
+pub struct ProvedPages([AtomicU64; PROVED]);
+
+const PROVED: usize = 4096;
+
+impl ProvedPages {
+    /// Nothing proved.
+    pub const fn new() -> ProvedPages {
+        ProvedPages([const { AtomicU64::new(0) }; PROVED])
+    }
+
+    /// Whether `len` bytes at `to` may be written by plain stores: proved now, or when the pages
+    /// were first seen. A buffer unmapped after that is the one documented exception.
+    pub fn are_writable(&self, to: *const u8, len: usize) -> bool {
+        let first = to as usize / 4096;
+        let last = (to as usize + len - 1) / 4096;
+        (first..=last).all(|page| {
+            let known = &self.0[page % PROVED];
+            if known.load(Ordering::Relaxed) == page as u64 {
+                return true;
+            }
+            let writable = prove_page(page * 4096);
+            if writable {
+                known.store(page as u64, Ordering::Relaxed);
+            }
+            writable
+        })
+    }
+}
+
+/// Asks the kernel to fault a page in for writing; on kernels before 5.14 by copying one byte of it
+/// onto itself through the kernel.
+fn prove_page(at: usize) -> bool {
+    const MADV_POPULATE_WRITE: usize = 23;
+    let arguments = [at, 4096, MADV_POPULATE_WRITE, 0, 0, 0];
+    // SAFETY: populating changes no content; a bad address is answered with an error.
+    match result(unsafe { arch::syscall(libc::SYS_madvise, arguments) }) {
+        Ok(_) => true,
+        Err(Errno(libc::EINVAL)) => prove_by_copy(at),
+        Err(_) => false,
+    }
+}
+
+fn prove_by_copy(at: usize) -> bool {
+    let vector = libc::iovec {
+        iov_base: at as *mut libc::c_void,
+        iov_len: 1,
+    };
+    let vector = core::ptr::from_ref(&vector) as usize;
+    let arguments = [super::getpid() as usize, vector, 1, vector, 1, 0];
+    // SAFETY: the kernel copies one byte onto itself or answers EFAULT.
+    result(unsafe { arch::syscall(libc::SYS_process_vm_readv, arguments) }) == Ok(1)
+}
+
+/// Copies out of shared memory to the caller's buffer.
+///
+/// # Safety
+/// `from` must lie in the region, `to` must be writable, both for `len` bytes.
+pub unsafe fn copy_to_caller(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe { grid::copy::copy_shared(from, to, len) }
+}
+
+/// Whether two ranges are equal.
+///
+/// # Safety
+/// Both must be readable for `len` bytes.
+pub unsafe fn equal(left: *const u8, right: *const u8, len: usize) -> bool {
+    // SAFETY: by the caller's promise; bytes have no invalid patterns.
+    let (left, right) = unsafe {
+        (
+            core::slice::from_raw_parts(left, len),
+            core::slice::from_raw_parts(right, len),
+        )
+    };
+    left == right
+}
+
+/// A view of raw memory as bytes, to be filled.
+///
+/// # Safety
+/// The memory must be mapped, `len` bytes long, and not be reached through any other reference
+/// while the slice lives.
+pub unsafe fn bytes_mut<'a>(at: *mut u8, len: usize) -> &'a mut [u8] {
+    // SAFETY: by the caller's promise.
+    unsafe { core::slice::from_raw_parts_mut(at, len) }
+}
+
+/// Opens a region that `map_region` mapped.
+pub fn open_region(base: *mut u8, bytes: u64) -> Option<grid::region::Region> {
+    // SAFETY: `map_region` maps page-aligned, writable, shared, and nobody unmaps it.
+    unsafe { grid::region::Region::open(base, bytes) }.ok()
+}
+
+/// Whether the vectors of a call may be read by plain loads. The kernel would answer EFAULT for a
+/// bad list; so must we, by leaving the call to it. (Proved by the kernel, page by page, like the
+/// buffers: a list lives on the caller's stack or heap, which are writable.)
+pub fn is_readable(at: *const u8, len: usize) -> bool {
+    VECTORS.are_writable(at, len)
+}
+
+static VECTORS: ProvedPages = ProvedPages::new();
+
+/// Unmaps a private mapping that nobody refers to any more.
+pub fn unmap(at: *mut u8, len: usize) {
+    // SAFETY: the callers hand back what `map_private` gave them, once.
+    let _ = unsafe { arch::syscall(libc::SYS_munmap, [at as usize, len, 0, 0, 0, 0]) };
+}

@@ -1,0 +1,342 @@
+//! A write, counted: the order of section "A write" in `ARCHITECTURE.md`. The hooks call `before`,
+//! make the kernel's call exactly once, and call `after` with its result, whatever it is.
+//!
+//! Invalidation is synchronous, in the region, around the kernel's call. A writer that cannot be
+//! counted takes the file out of service instead. Nothing here waits, fails, or touches `errno`.
+
+use grid::cell;
+use grid::files::{OWNED, RecordRef, Trust};
+use grid::header::switch;
+use grid::ident::block_hash;
+use grid::index::Held;
+use grid::names::Counter;
+use grid::ops::Span;
+use grid::refresh::Refresh;
+use grid::sync::Ordering;
+use grid::writes::{self, SPAN_BLOCKS_MAX, Ticket};
+
+use crate::fdtable::{self, Class, Word};
+use crate::read::offer;
+use crate::session::{self, Member};
+use crate::sys::file::{FileStat, stat_fd};
+use crate::{classify, sys};
+
+/// What part of the file a call may change.
+#[derive(Clone, Copy, Debug)]
+pub enum Range {
+    /// `len` bytes at `offset`.
+    At {
+        /// Offset in bytes.
+        offset: i64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// Wherever the file offset is, or the whole file.
+    Anywhere,
+}
+
+/// Written blocks that are refreshed on the nodes at once; a longer write only invalidates.
+const REFRESH_BLOCKS_MAX: u32 = 4;
+
+/// A counted write between `before` and `after`.
+#[derive(Clone, Copy)]
+pub struct Pending {
+    member: Member,
+    ticket: Ticket,
+    fd: i32,
+    stat: FileStat,
+    hash: u64,
+    found: Option<RecordRef>,
+    span: Span,
+    is_direct: bool,
+}
+
+/// Counts a write in. `None`: not a file that is ever served, or not in a session.
+#[inline]
+pub fn before(fd: i32, range: Range) -> Option<Pending> {
+    let word = fdtable::get(fd);
+    if let Some(word) = word
+        && word.class() == Class::LeftAlone
+        && word.is_never_served()
+    {
+        return None;
+    }
+    session::config()?;
+    begin(fd, word, range)
+}
+
+#[cold]
+#[inline(never)]
+fn begin(fd: i32, word: Option<Word>, range: Range) -> Option<Pending> {
+    let stat = stat_fd(fd).ok()?;
+    let known = word.is_some_and(|word| matches!(word.class(), Class::File | Class::Eligible));
+    if !known || !stat.is_regular {
+        let word = match classify::eligible(fd, &stat) {
+            Ok(()) => Word::eligible(),
+            Err(reason) => Word::left_alone(reason),
+        };
+        fdtable::set(fd, word);
+        if word.class() == Class::LeftAlone {
+            return None;
+        }
+    }
+    let member = session::join()?;
+    begin_on(member, fd, stat, range)
+}
+
+/// Counts a write to the file that `stat` describes; `fd` is where its stamp can be read.
+fn begin_on(member: Member, fd: i32, stat: FileStat, range: Range) -> Option<Pending> {
+    let hash = stat.ident.hash();
+    let (cells, ops) = (member.region().cells(), member.region().ops());
+    let files = member.region().files();
+    let flags = sys::file::status_flags(fd);
+    let mut range = range;
+    loop {
+        let found = files.find(stat.ident);
+        let span = span_of(member, found, flags, range);
+        let ticket = member
+            .slot
+            .and_then(|slot| writes::begin(cells, ops, slot, hash, span));
+        let Some(ticket) = ticket else {
+            poison(member, hash);
+            return None;
+        };
+        // The record, and with it the block size, may have changed hands before this write was
+        // visible in the file's cells: then count the whole file.
+        if found.is_some_and(|found| !files.is_current(found)) {
+            writes::end(cells, ops, ticket, || ());
+            range = Range::Anywhere;
+            continue;
+        }
+        if let Some(found) = found {
+            note_outsiders(member, fd, found, hash, ticket);
+        }
+        let is_direct = flags & libc::O_DIRECT != 0;
+        return Some(Pending {
+            member,
+            ticket,
+            fd,
+            stat,
+            hash,
+            found,
+            span,
+            is_direct,
+        });
+    }
+}
+
+/// Which cells a write enters: its blocks, or the whole file where they are not known.
+fn span_of(member: Member, found: Option<RecordRef>, flags: i32, range: Range) -> Span {
+    let log2 = found.and_then(|found| member.region().files().record(found).block_log2());
+    let (Some(log2), Range::At { offset, len }) = (log2, range) else {
+        return Span::File;
+    };
+    // On a descriptor with O_APPEND the kernel appends and ignores the offset, pwrite too.
+    if flags & libc::O_APPEND != 0 || offset < 0 || len == 0 {
+        return Span::File;
+    }
+    let first = offset as u64 >> log2;
+    let last = (offset as u64).saturating_add(len - 1) >> log2;
+    match last - first < SPAN_BLOCKS_MAX {
+        true => Span::Blocks {
+            first,
+            count: (last - first + 1) as u32,
+        },
+        false => Span::File,
+    }
+}
+
+/// The stamp chain: a stamp that differs from the recorded one, while no other write of the session
+/// is in flight, was set by somebody else. Everything cached of the file is garbage.
+fn note_outsiders(member: Member, fd: i32, found: RecordRef, hash: u64, ticket: Ticket) {
+    let record = member.region().files().record(found);
+    record.active.store(2, Ordering::Relaxed);
+    record.writes.fetch_add(1, Ordering::Relaxed);
+    let (stamp, trust) = record.stamp();
+    if !ticket.alone || trust == Trust::None || record.has_policy(OWNED) {
+        return;
+    }
+    if stat_fd(fd).is_ok_and(|stat| stat.stamp != stamp) {
+        cell::bump(&member.region().cells().file(hash).epoch);
+    }
+}
+
+/// Takes a file out of service for the rest of the session.
+pub fn poison(member: Member, hash: u64) {
+    cell::poison(&member.region().cells().file(hash).epoch);
+    if let Some(counters) = member.counters() {
+        counters.add(Counter::Poisoned, 1);
+    }
+}
+
+/// Counts a write out, records the stamp it left, and refreshes the nodes if they held the blocks.
+#[inline]
+pub fn after(pending: Option<Pending>, result: isize) {
+    if let Some(pending) = pending {
+        finish(pending, result);
+    }
+}
+
+#[inline(never)]
+fn finish(pending: Pending, result: isize) {
+    let Pending {
+        member, ticket, fd, ..
+    } = pending;
+    let (cells, ops) = (member.region().cells(), member.region().ops());
+    writes::end(cells, ops, ticket, || record_stamp(&pending));
+    if let Some(counters) = member.counters() {
+        counters.add(Counter::Writes, 1);
+        if pending.span == Span::File {
+            counters.add(Counter::Invalidations, 1);
+        }
+    }
+    if result > 0
+        && !pending.is_direct
+        && let Span::Blocks { first, count } = pending.span
+        && count <= REFRESH_BLOCKS_MAX
+        && let Some(found) = pending.found
+    {
+        refresh(member, fd, pending, found, first, count);
+    }
+}
+
+/// Stores the stamp that this write left behind. Runs while it is the file's only writer in flight.
+fn record_stamp(pending: &Pending) {
+    let files = pending.member.region().files();
+    let found = pending.found.or_else(|| files.find(pending.stat.ident));
+    let Some(found) = found.filter(|found| files.is_current(*found)) else {
+        return;
+    };
+    let record = files.record(found);
+    if record.has_policy(OWNED) {
+        return;
+    }
+    match stat_fd(pending.fd) {
+        Ok(stat) if stat.ident == pending.stat.ident => {
+            let coarse = pending.member.header().is_on(switch::COARSE_STAMPS);
+            let doubted = coarse && sys::file::is_young(stat.stamp.ctime_ns);
+            let trust = if doubted {
+                Trust::Doubted
+            } else {
+                Trust::Chained
+            };
+            record.set_stamp(stat.stamp, trust);
+        }
+        _ => record.set_stamp(Default::default(), Trust::None),
+    }
+}
+
+/// The nodes held an older version of these blocks: give them the new one.
+fn refresh(member: Member, fd: i32, pending: Pending, found: RecordRef, first: u64, count: u32) {
+    let (cells, hash) = (member.region().cells(), pending.hash);
+    let record = member.region().files().record(found);
+    let Some(log2) = record.block_log2() else {
+        return;
+    };
+    let Some(seen) = writes::look_file(cells, hash, true) else {
+        return;
+    };
+    for block in first..first + u64::from(count) {
+        let Some(version) = writes::look_block(cells, hash, block) else {
+            return;
+        };
+        let held = Held::new(block_hash(hash, block), log2, seen.epoch(), version);
+        if (block + 1) << log2 > pending.stat.stamp.size
+            || !member.region().index().holds_any_version(held)
+        {
+            continue;
+        }
+        let epoch = seen.epoch();
+        let ident = pending.stat.ident;
+        let refresh = Refresh {
+            ident,
+            block,
+            log2,
+            epoch,
+            version,
+            record: found,
+        };
+        if offer(member, fd, hash, seen, refresh) {
+            classify::ring(member);
+        }
+    }
+}
+
+/// A doubted stamp (coarse clock) has come of age: a write of nothing, which starts a new epoch and
+/// records the stamp again.
+pub fn renew_epoch(member: Member, fd: i32, found: RecordRef, hash: u64) {
+    let Ok(stat) = stat_fd(fd) else { return };
+    let (cells, ops) = (member.region().cells(), member.region().ops());
+    let Some(slot) = member.slot else { return };
+    let Some(ticket) = writes::begin(cells, ops, slot, hash, Span::File) else {
+        return;
+    };
+    let found = Some(found);
+    let span = Span::File;
+    let pending = Pending {
+        member,
+        ticket,
+        fd,
+        stat,
+        hash,
+        found,
+        span,
+        is_direct: false,
+    };
+    writes::end(cells, ops, ticket, || record_stamp(&pending));
+}
+
+/// A call that changes a file named by a path (`truncate`, an open with `O_TRUNC`). The stamp is left
+/// for the next write or proof to record.
+pub fn before_path(dirfd: i32, path: *const libc::c_char) -> Option<(Member, Ticket)> {
+    session::config()?;
+    let stat = sys::file::stat_name(dirfd, path)
+        .ok()
+        .filter(|stat| stat.is_regular)?;
+    if stat.ident.birth_ns == 0 {
+        return None;
+    }
+    let member = session::join()?;
+    let hash = stat.ident.hash();
+    let (cells, ops) = (member.region().cells(), member.region().ops());
+    let ticket = member
+        .slot
+        .and_then(|slot| writes::begin(cells, ops, slot, hash, Span::File));
+    if ticket.is_none() {
+        poison(member, hash);
+    }
+    ticket.map(|ticket| (member, ticket))
+}
+
+/// Ends what `before_path` began. The file's stamp moved without being recorded: nothing is served
+/// until it is proved again.
+pub fn after_path(pending: Option<(Member, Ticket)>) {
+    let Some((member, ticket)) = pending else {
+        return;
+    };
+    writes::end(
+        member.region().cells(),
+        member.region().ops(),
+        ticket,
+        || (),
+    );
+    if let Some(counters) = member.counters() {
+        counters.add(Counter::Writes, 1);
+        counters.add(Counter::Invalidations, 1);
+    }
+}
+
+/// The file behind `fd` is about to be changed in ways that cannot be counted call by call (a
+/// writable shared mapping, asynchronous I/O): out of service for the session.
+pub fn give_up(fd: i32) {
+    if session::config().is_none() {
+        return;
+    }
+    let Ok(stat) = stat_fd(fd) else { return };
+    if classify::eligible(fd, &stat).is_err() {
+        return;
+    }
+    if let Some(member) = session::join() {
+        poison(member, stat.ident.hash());
+    }
+}
