@@ -31,8 +31,8 @@ const SEATS_MAX: usize = 128;
 /// How long a peer may take to say what it wants.
 const HELLO_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a peer waits for a connection that is not ready.
-const SOCKET_LIMIT: Duration = Duration::from_millis(40);
+/// How long a peer waits for a connection that is not ready; it does not listen much longer.
+const SOCKET_LIMIT: Duration = Duration::from_millis(12);
 
 /// Connections that may wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -163,20 +163,27 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
         Want::Join | Want::Fork => join(session, seat, hello),
         Want::Socket { process, .. } => member(session, seat, process),
     };
-    match joined {
-        Ok((domain, slot)) => {
-            let mut answer = welcome(session, Verdict::Joined);
-            answer.process = slot;
-            answer.pid = seat.peer.pid;
-            answer.region_bytes = domain.region.layout().bytes;
-            answer.has_region = hello.want == Want::Join;
-            for (place, (node, _)) in answer.sockets.iter_mut().zip(&sockets) {
-                *place = Some(*node);
-            }
-            reply(seat, &answer, Some(&domain), &sockets);
+    let (domain, slot) = match joined {
+        Ok(joined) => joined,
+        Err(verdict) => {
+            reply(seat, &welcome(session, verdict), None, &[]);
+            return true;
         }
-        Err(verdict) => reply(seat, &welcome(session, verdict), None, &[]),
+    };
+    // Without a slot of its own a process still gets the region: what it writes must be marked.
+    let (verdict, sockets) = match slot {
+        Some(_) => (Verdict::Joined, sockets),
+        None => (Verdict::Full, Vec::new()),
+    };
+    let mut answer = welcome(session, verdict);
+    answer.process = slot.unwrap_or(0);
+    answer.pid = seat.peer.pid;
+    answer.region_bytes = domain.region.layout().bytes;
+    answer.has_region = hello.want == Want::Join;
+    for (place, (node, _)) in answer.sockets.iter_mut().zip(&sockets) {
+        *place = Some(*node);
     }
+    reply(seat, &answer, Some(&domain), &sockets);
     true
 }
 
@@ -217,8 +224,11 @@ fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<(u8, Tcp
     Some(sockets)
 }
 
+/// The domain and the slot of a process; no slot if all are taken.
+type Place = (Arc<Domain>, Option<u16>);
+
 /// Registers a process under the credentials it has now.
-fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<(Arc<Domain>, u16), Verdict> {
+fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict> {
     let sys::Peer { pid, uid, gid } = seat.peer;
     let ours = sys::effective_user();
     if pid == 0 || (uid != ours && ours != 0) {
@@ -241,37 +251,22 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<(Arc<Domain>, u
         pid,
         pidfd,
         domain: Arc::clone(&domain),
-        comm: comm_of(&hello.comm),
         is_fresh: hello.want == Want::Join,
     };
-    let slot = session
-        .members
-        .lock()
-        .register(newcomer)
-        .ok_or(Verdict::Full)?;
+    let slot = session.members.lock().register(newcomer);
     session.joined.ring();
     tracing::debug!(pid, slot, "process joined");
     Ok((domain, slot))
 }
 
 /// The membership a process claims to have already.
-fn member(session: &Session, seat: &Seat, slot: u16) -> Result<(Arc<Domain>, u16), Verdict> {
+fn member(session: &Session, seat: &Seat, slot: u16) -> Result<Place, Verdict> {
     let members = session.members.lock();
     let member = members.get(seat.peer.pid).ok_or(Verdict::Refused)?;
     if member.slot != slot || member.domain.credentials.uid != seat.peer.uid {
         return Err(Verdict::Refused);
     }
-    Ok((Arc::clone(&member.domain), slot))
-}
-
-fn comm_of(bytes: &[u8; 16]) -> String {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end])
-        .trim_end()
-        .to_string()
+    Ok((Arc::clone(&member.domain), Some(slot)))
 }
 
 fn welcome(session: &Session, verdict: Verdict) -> Welcome {

@@ -30,8 +30,6 @@ pub struct Member {
     pub slot: u16,
     /// When it joined.
     pub since: Instant,
-    /// Name of its program.
-    pub comm: String,
 }
 
 /// A process that shall become a member: the launcher before its target opens the first file.
@@ -57,8 +55,6 @@ pub struct Newcomer {
     pub pidfd: OwnedFd,
     /// Its credential domain.
     pub domain: Arc<Domain>,
-    /// Name of its program.
-    pub comm: String,
     /// It says that it starts afresh (first program, or exec): what an earlier program of the same
     /// process had in flight is over.
     pub is_fresh: bool,
@@ -90,7 +86,6 @@ impl Members {
             domain: newcomer.domain,
             slot,
             since: Instant::now(),
-            comm: newcomer.comm,
         };
         self.awaited.retain(|awaited| awaited.pid != member.pid);
         self.by_pid.insert(member.pid, member);

@@ -17,6 +17,7 @@ mod domain;
 mod drain;
 mod embedded;
 mod life;
+mod look;
 mod members;
 mod nodes;
 mod proofs;

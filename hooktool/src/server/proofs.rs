@@ -1,10 +1,224 @@
-//! Proofs.
-use super::session::Session;
-use std::time::Duration;
-/// Waits.
+//! Proofs: judges files by name (`--include`, `--exclude`, `--own`) and proves stamps, so that what
+//! is read from now on may be kept ("clean at stamp S").
+//!
+//! One thread runs `run`. A process of the session leaves in a file's record who asks and under which
+//! descriptor; the file is opened from here, so that nothing a process says has to be believed. A
+//! stamp must have stood for a second. Then a read lease, granted only while nobody has the file
+//! open or mapped for writing, is taken and dropped at once: every later change moves the stamp.
+//! Where no lease is to be had, ten seconds of quiet must do (`docs/semantics.md` says what that
+//! cannot catch). No descriptor and no lease is ever held between two looks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use grid::files::{EXCLUDED, JUDGED, OWNED, RecordRef, Stamp, Trust};
+use grid::sync::Ordering;
+
+use super::domain::Domain;
+use super::look::{self, Look};
+use super::session::{Globs, Session};
+
+/// Between two rounds while something is to be proved, and between two looks for new wishes.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// How long a stamp must have stood before a lease proves it.
+const QUIET_WITH_LEASE: Duration = Duration::from_secs(1);
+
+/// How long a stamp must have stood where there is no lease.
+const QUIET_ALONE: Duration = Duration::from_secs(10);
+
+/// How long one wish is looked after; whoever still wants it asks again.
+const WISH_LIMIT: Duration = Duration::from_secs(30);
+
+/// Wishes looked after at a time.
+const WISHES_MAX: usize = 4096;
+
+/// A file whose stamp is to be proved.
+struct Wish {
+    domain: Arc<Domain>,
+    found: RecordRef,
+    /// Who asked last, and under which descriptor.
+    pid: u32,
+    fd: u32,
+    /// Where the file was then.
+    path: String,
+    /// The stamp seen last, and since when it stands.
+    stamp: Stamp,
+    since: Instant,
+    asked: Instant,
+    /// Not to be looked at before.
+    due: Instant,
+}
+
+/// What came of a look at a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing more to do.
+    Done,
+    /// Look again then.
+    Later(Instant),
+}
+
+/// Looks after wishes until the session ends.
 pub fn run(session: &Session) {
     session.set_prover(std::thread::current());
+    let mut wishes: HashMap<(usize, u32), Wish> = HashMap::new();
+    let mut rung: Vec<u32> = Vec::new();
     while !session.is_ending() {
-        std::thread::park_timeout(Duration::from_millis(100));
+        std::thread::park_timeout(ROUND);
+        for (number, domain) in session.domains().iter().enumerate() {
+            rung.resize(rung.len().max(number + 1), 0);
+            let now = domain.region.header().doorbell.load(Ordering::SeqCst);
+            if std::mem::replace(&mut rung[number], now) != now {
+                collect(session, number, domain, &mut wishes);
+            }
+        }
+        let now = Instant::now();
+        wishes.retain(|_, wish| {
+            if now < wish.due {
+                return true;
+            }
+            match look_at(wish, now) {
+                Outcome::Later(due) if now < wish.asked + WISH_LIMIT => {
+                    wish.due = due;
+                    true
+                }
+                Outcome::Later(_) | Outcome::Done => false,
+            }
+        });
+    }
+}
+
+/// Takes the wishes that the processes of a domain have left.
+fn collect(
+    session: &Session,
+    number: usize,
+    domain: &Arc<Domain>,
+    wishes: &mut HashMap<(usize, u32), Wish>,
+) {
+    for (found, record) in domain.region.files().live() {
+        if record.want.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        let want = record.want.swap(0, Ordering::Relaxed);
+        let (pid, fd) = ((want >> 32) as u32, (want as u32).wrapping_sub(1));
+        let Some(path) = look::path_of(pid, fd) else {
+            continue;
+        };
+        let Some(seen) = look::at(pid, fd, &path, record.ident()) else {
+            continue;
+        };
+        remember_path(domain, found, &path);
+        if !record.has_policy(JUDGED) {
+            record.set_policy(judge(&session.globs, &path));
+        }
+        let (stamp, trust) = record.stamp();
+        let proved = stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained);
+        if proved || record.has_policy(OWNED) || record.has_policy(EXCLUDED) {
+            continue;
+        }
+        let now = Instant::now();
+        let key = (number, found.index);
+        let known = wishes.get_mut(&key).filter(|wish| wish.found == found);
+        if let Some(wish) = known {
+            (wish.pid, wish.fd, wish.path) = (pid, fd, path);
+        } else if wishes.len() < WISHES_MAX {
+            let wish = Wish {
+                domain: Arc::clone(domain),
+                found,
+                pid,
+                fd,
+                path,
+                stamp: seen.stamp,
+                since: now,
+                asked: now,
+                due: now + QUIET_WITH_LEASE,
+            };
+            wishes.insert(key, wish);
+        }
+    }
+}
+
+/// Has the stamp stood long enough, and does nobody have the file open for writing?
+fn look_at(wish: &mut Wish, now: Instant) -> Outcome {
+    let files = wish.domain.region.files();
+    let record = files.record(wish.found);
+    if !files.is_current(wish.found) {
+        return Outcome::Done;
+    }
+    let Some(seen) = look::at(wish.pid, wish.fd, &wish.path, record.ident()) else {
+        return Outcome::Done;
+    };
+    let (stamp, trust) = record.stamp();
+    if stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained) {
+        return Outcome::Done;
+    }
+    if seen.stamp != wish.stamp {
+        (wish.stamp, wish.since) = (seen.stamp, now);
+        return Outcome::Later(now + QUIET_WITH_LEASE);
+    }
+    if !is_proved(&seen, wish, now) {
+        return Outcome::Later((wish.since + QUIET_ALONE).min(now + QUIET_WITH_LEASE));
+    }
+    match files.prove(wish.found, wish.stamp, Trust::Clean) {
+        true => Outcome::Done,
+        false => Outcome::Later(now + ROUND),
+    }
+}
+
+fn is_proved(seen: &Look, wish: &Wish, now: Instant) -> bool {
+    let quiet = now.duration_since(wish.since);
+    quiet >= QUIET_WITH_LEASE && (quiet >= QUIET_ALONE || seen.is_clean_at(wish.stamp))
+}
+
+fn judge(globs: &Globs, path: &str) -> u64 {
+    let included = globs.include.is_empty() || globs.include.is_match(path);
+    let excluded = !included || globs.exclude.is_match(path);
+    let flags = [
+        (EXCLUDED, excluded),
+        (OWNED, !excluded && globs.own.is_match(path)),
+    ];
+    flags
+        .iter()
+        .filter(|(_, set)| *set)
+        .fold(JUDGED, |all, (flag, _)| all | flag)
+}
+
+fn remember_path(domain: &Domain, found: RecordRef, path: &str) {
+    let mut paths = domain.paths.lock();
+    let known = paths
+        .get(&found.index)
+        .is_some_and(|(generation, _)| *generation == found.generation);
+    if !known {
+        paths.insert(found.index, (found.generation, path.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_judged_by_all_three_kinds_of_globs() {
+        let set = |glob: &str| match glob {
+            "" => crate::globs::build(&[]).unwrap(),
+            glob => crate::globs::build(&[glob.to_string()]).unwrap(),
+        };
+        let globs = Globs {
+            include: set("/srv/**"),
+            exclude: set("**/pg_wal/**"),
+            own: set("/srv/pg/**"),
+        };
+        assert_eq!(judge(&globs, "/srv/pg/base/1"), JUDGED | OWNED);
+        assert_eq!(judge(&globs, "/srv/pg/pg_wal/1"), JUDGED | EXCLUDED);
+        assert_eq!(judge(&globs, "/etc/passwd"), JUDGED | EXCLUDED);
+        assert_eq!(judge(&globs, "/srv/web/a"), JUDGED);
+        let all = Globs {
+            include: set(""),
+            exclude: set(""),
+            own: set(""),
+        };
+        assert_eq!(judge(&all, "/etc/passwd"), JUDGED);
     }
 }

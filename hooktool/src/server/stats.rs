@@ -136,13 +136,19 @@ fn process_info(member: &Member) -> ProcessInfo {
     let [hits_local, hits_remote, reads_disk] = hits.map(|counter| record.counter(counter));
     ProcessInfo {
         pid: member.pid,
-        command: member.comm.clone(),
+        command: command_of(member.pid),
         uptime_s: member.since.elapsed().as_secs(),
         reads: hits_local + hits_remote + reads_disk,
         hits_local,
         hits_remote,
         reads_disk,
     }
+}
+
+/// Name of a process' program; a process may change it at any time.
+fn command_of(pid: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().to_string()
 }
 
 /// Blocks brought to nodes, and blocks lost on the way.
