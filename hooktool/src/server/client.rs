@@ -5,8 +5,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use wire::resp::encode_command;
 use wire::resp::reply::{self, Head};
 
@@ -127,6 +129,11 @@ impl Client {
         Ok(self.stream)
     }
 
+    /// Whether the connection, after a rest, is still there and has nothing to say.
+    pub fn is_fit(&self) -> bool {
+        self.received.is_empty() && is_silent(&self.stream)
+    }
+
     /// One command, one reply.
     ///
     /// # Errors
@@ -203,6 +210,14 @@ impl Client {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a connection that rested is alive and has nothing to be read.
+pub fn is_silent(stream: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let mut byte = [0_u8; 1];
+    let read = rustix::net::recv(stream.as_fd(), &mut byte, flags);
+    read.is_err_and(|error| error == rustix::io::Errno::AGAIN)
 }
 
 /// What INFO says that the hook server wants to know.

@@ -176,20 +176,17 @@ impl Lane {
         bytes
     }
 
-    /// Writes the requests. A connection that rested may have been closed by the node meanwhile, so
-    /// one that fails is replaced once by a fresh one: sending a SET twice does no harm.
+    /// Writes the requests, over a fresh connection if the node has closed the last one meanwhile.
     fn send(&mut self) -> Result<(), NodeError> {
-        let rested = self.client.take().map(|mut client| {
-            client.send(&self.requests[..self.filled])?;
-            Ok::<Client, NodeError>(client)
-        });
-        if let Some(Ok(client)) = rested {
-            self.client = Some(client);
-            return Ok(());
-        }
-        let stream = self.node.take_ready();
-        let stream = stream.ok_or_else(|| std::io::Error::other("no connection is ready"))?;
-        let mut client = Client::of(stream, NODE_LIMIT)?;
+        let rested = self.client.take().filter(Client::is_fit);
+        let mut client = match rested {
+            Some(client) => client,
+            None => {
+                let stream = self.node.take_soon();
+                let none = || std::io::Error::other("no connection is ready");
+                Client::of(stream.ok_or_else(none)?, NODE_LIMIT)?
+            }
+        };
         client.send(&self.requests[..self.filled])?;
         self.client = Some(client);
         Ok(())

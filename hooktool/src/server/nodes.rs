@@ -5,16 +5,14 @@
 //! `session` asks for health. A dead node costs its keeper a timeout and nobody else anything.
 
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid::node::NodeState;
 use grid::sync::Ordering;
 use parking_lot::{Condvar, Mutex};
-use rustix::net::RecvFlags;
 
-use super::client::{Client, Info, NodeError, Reply, Target};
+use super::client::{self, Client, Info, NodeError, Reply, Target};
 use super::domain::Domain;
 use super::session::Session;
 use crate::config::{NodeAddr, ServeConfig};
@@ -37,6 +35,10 @@ const GOOD_PROBES: u64 = 2;
 
 /// Connections kept ready to be handed out.
 const READY_MAX: usize = 12;
+
+/// How long `take_soon` waits, and how long between two looks.
+const TAKE_LIMIT: Duration = Duration::from_millis(50);
+const TAKE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A node that is unreachable keeps its share of the files this long before others take it over.
 const PLACED_WHILE_DOWN: Duration = Duration::from_secs(10);
@@ -136,7 +138,7 @@ impl Node {
             let mut ready = self.ready.lock();
             loop {
                 match ready.pop() {
-                    Some(stream) if is_silent(&stream) => break Some(stream),
+                    Some(stream) if client::is_silent(&stream) => break Some(stream),
                     Some(_) => {}
                     None => break None,
                 }
@@ -144,6 +146,18 @@ impl Node {
         };
         self.wake();
         taken
+    }
+
+    /// Takes a connection, waiting a moment for the keeper to make one if none is ready.
+    pub fn take_soon(&self) -> Option<TcpStream> {
+        let until = Instant::now() + TAKE_LIMIT;
+        loop {
+            let taken = self.take_ready();
+            if taken.is_some() || Instant::now() >= until {
+                return taken;
+            }
+            std::thread::sleep(TAKE_PAUSE);
+        }
     }
 
     /// Wakes the keeper.
@@ -160,7 +174,6 @@ impl Node {
             match self.probe(&mut client) {
                 Ok((info, rtt_ns)) => {
                     self.is_well(session, info, rtt_ns);
-                    self.replenish(session);
                     pause = PROBE_PAUSE_MIN;
                     let broken = session.is_broken(self.number);
                     self.rest(session, if broken { PROBE_PAUSE_MIN } else { PROBE_PAUSE });
@@ -229,6 +242,8 @@ impl Node {
         if restarted {
             self.ready.lock().clear();
         }
+        // Before anybody is told that the node is up, there are connections to be had.
+        self.replenish(session);
         for domain in session.domains() {
             write_numbers(&domain, self.number, &health);
             self.tend_breaker(&domain);
@@ -366,14 +381,6 @@ fn write_numbers(domain: &Domain, number: usize, health: &Health) {
     record
         .bytes_max
         .store(health.info.max_bytes, Ordering::Relaxed);
-}
-
-/// Whether a connection that waited in the pool is alive and has nothing to be read.
-fn is_silent(stream: &TcpStream) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    let mut byte = [0_u8; 1];
-    let read = rustix::net::recv(stream.as_fd(), &mut byte, flags);
-    read.is_err_and(|error| error == rustix::io::Errno::AGAIN)
 }
 
 /// FNV-1a: the same in every release, so that a node keeps its share across restarts.

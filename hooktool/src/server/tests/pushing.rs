@@ -1,0 +1,198 @@
+//! Joining and pushing: what a process gets, and what becomes of the blocks it leaves.
+
+use std::io::{Read, Write};
+
+use grid::attach::{Verdict, Want};
+use grid::files::RecordRef;
+use grid::ident::{FileIdent, block_hash};
+use grid::index::Held;
+use grid::node::NodeState;
+use grid::refresh::Refresh;
+use grid::sync::Ordering;
+use grid::writes::{look_block, look_file};
+use wire::{BlockId, HEADER_BYTES, Keys};
+
+use super::super::sys;
+use super::fake_node::FakeNode;
+use super::stage::{Joined, Stage, converse, eventually};
+use crate::config::Token;
+
+const IDENT: FileIdent = FileIdent {
+    dev: 7,
+    ino: 8,
+    birth_ns: 9,
+};
+
+/// Leaves a block of 8 KiB as the hook driver would.
+fn leave_block(joined: &Joined, block: u64, byte: u8, stale: bool) -> Refresh {
+    let (cells, hash) = (joined.region.cells(), IDENT.hash());
+    let refresh = Refresh {
+        ident: IDENT,
+        block,
+        log2: 13,
+        epoch: look_file(cells, hash, false).expect("quiet").epoch(),
+        version: look_block(cells, hash, block).expect("quiet") + u64::from(stale),
+        record: RecordRef {
+            index: 0,
+            generation: 0,
+        },
+    };
+    let slots = joined.region.refresh();
+    let mut slot = None;
+    eventually("a refresh slot is free", || {
+        slot = slots.claim(joined.welcome.process, 0);
+        slot.is_some()
+    });
+    let slot = slot.unwrap();
+    sys::write_refresh(&joined.region, slot, &[byte; 8192]);
+    slots.submit(slot, refresh);
+    joined.ring();
+    refresh
+}
+
+fn held(refresh: &Refresh) -> Held {
+    let hash = block_hash(refresh.ident.hash(), refresh.block);
+    Held::new(hash, refresh.log2, refresh.epoch, refresh.version)
+}
+
+fn id_of(refresh: &Refresh) -> BlockId {
+    BlockId {
+        dev: refresh.ident.dev,
+        ino: refresh.ident.ino,
+        birth_ns: refresh.ident.birth_ns,
+        block_log2: refresh.log2,
+        block: refresh.block,
+        epoch: refresh.epoch,
+        version: refresh.version,
+    }
+}
+
+#[test]
+fn a_process_that_joins_gets_the_region_and_a_connection_that_works() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let mut joined = stage.join();
+    assert_eq!(joined.welcome.sockets[0], Some(0));
+    assert_eq!(
+        joined.record().pid.load(Ordering::Relaxed),
+        u64::from(std::process::id())
+    );
+    assert_ne!(joined.welcome.process, 0, "slot 0 is the hook server's own");
+    let socket = &mut joined.sockets[0];
+    socket.write_all(b"*1\r\n$4\r\nPING\r\n").unwrap();
+    let mut answer = [0; 7];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+PONG\r\n");
+    let header = joined.region.header();
+    let beat = header.heartbeat_ms.load(Ordering::Relaxed);
+    eventually("the heart beats", || {
+        header.heartbeat_ms.load(Ordering::Relaxed) > beat
+    });
+    assert!(header.ticks_per_us.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn who_asks_again_gets_another_connection() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let joined = stage.join();
+    let want = Want::Socket {
+        node: 0,
+        process: joined.welcome.process,
+    };
+    for _ in 0..40 {
+        let mut count = 0;
+        eventually("a connection is ready", || {
+            let (welcome, fds) = converse(&stage.knock(), &stage.config.token, want);
+            assert_eq!(welcome.verdict, Verdict::Joined);
+            count = fds.len();
+            count == 1
+        });
+    }
+}
+
+#[test]
+fn strangers_and_mutes_delay_nobody() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let mutes: Vec<_> = (0..300).map(|_| stage.knock()).collect();
+    let (refused, fds) = converse(&stage.knock(), &Token([1; 16]), Want::Join);
+    assert_eq!((refused.verdict, fds.len()), (Verdict::Refused, 0));
+    assert_eq!(refused.token, [0; 16]);
+    stage.join();
+    drop(mutes);
+    stage.join();
+}
+
+#[test]
+fn a_block_left_in_a_slot_reaches_the_node_sealed_and_the_index() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let joined = stage.join();
+    let refresh = leave_block(&joined, 3, 0xAB, false);
+    let index = joined.region.index();
+    eventually("the block is in the index", || {
+        index.heat(held(&refresh)).is_some()
+    });
+    let keys = Keys::derive(&joined.region.header().secret_bytes());
+    let value = node
+        .get(&keys.wire_key(&id_of(&refresh)))
+        .expect("the node holds it");
+    let (header, payload) = value.split_at(HEADER_BYTES);
+    assert_eq!(payload, [0xAB; 8192]);
+    keys.open(&id_of(&refresh), header, payload)
+        .expect("it is sealed for this id");
+}
+
+#[test]
+fn a_block_that_a_writer_overtook_is_not_sent() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let joined = stage.join();
+    let stale = leave_block(&joined, 5, 1, true);
+    let fresh = leave_block(&joined, 6, 2, false);
+    let index = joined.region.index();
+    eventually("the fresh one is held", || {
+        index.heat(held(&fresh)).is_some()
+    });
+    assert_eq!(index.heat(held(&stale)), None);
+    assert_eq!(node.len(), 1);
+}
+
+#[test]
+fn a_node_that_dies_and_comes_back_empty_is_noticed_both_times() {
+    let node = FakeNode::start();
+    let (port, stage) = (node.port, Stage::with_nodes(vec![node.addr()]));
+    let joined = stage.join();
+    let refresh = leave_block(&joined, 1, 1, false);
+    let (index, record) = (joined.region.index(), &joined.region.nodes().records[0]);
+    eventually("held", || index.heat(held(&refresh)).is_some());
+    drop(node);
+    eventually("down", || record.state() == NodeState::Down);
+    leave_block(&joined, 2, 2, false);
+    let node = FakeNode::start_at(port);
+    eventually("up again", || record.state() == NodeState::Up);
+    eventually("its old blocks are forgotten", || {
+        index.heat(held(&refresh)).is_none()
+    });
+    let again = leave_block(&joined, 3, 3, false);
+    eventually("filled again", || index.heat(held(&again)).is_some());
+    assert!(node.len() >= 1);
+}
+
+#[test]
+fn an_open_breaker_closes_after_good_probes_and_a_mute_node_opens_it() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let joined = stage.join();
+    let record = &joined.region.nodes().records[0];
+    eventually("up", || record.state() == NodeState::Up);
+    record.failed(true);
+    assert_eq!(record.state(), NodeState::Broken);
+    eventually("closed by probes", || record.state() == NodeState::Up);
+    node.mute(true);
+    leave_block(&joined, 1, 1, false);
+    eventually("out of service", || record.state() != NodeState::Up);
+    node.mute(false);
+    eventually("back in service", || record.state() == NodeState::Up);
+}
