@@ -167,7 +167,12 @@ fn switches(config: &ServeConfig) -> u64 {
         .fold(0, |bits, (bit, _)| bits | bit)
 }
 
-fn random_secret() -> Result<[u8; 32], Failure> {
+/// 32 bytes that nobody can guess.
+///
+/// # Errors
+///
+/// The kernel gives none.
+pub fn random_secret() -> Result<[u8; 32], Failure> {
     let mut secret = [0_u8; 32];
     let flags = rustix::rand::GetRandomFlags::empty();
     match rustix::rand::getrandom(&mut secret, flags) {

@@ -15,7 +15,7 @@ use wire::{BlockId, HEADER_BYTES, Keys};
 use super::super::sys;
 use super::fake_node::FakeNode;
 use super::stage::{Joined, Stage, converse, eventually};
-use crate::config::Token;
+use crate::config::{NodeAddr, Token};
 
 const IDENT: FileIdent = FileIdent {
     dev: 7,
@@ -195,4 +195,34 @@ fn an_open_breaker_closes_after_good_probes_and_a_mute_node_opens_it() {
     eventually("out of service", || record.state() != NodeState::Up);
     node.mute(false);
     eventually("back in service", || record.state() == NodeState::Up);
+}
+
+#[test]
+fn the_embedded_node_takes_blocks_and_wants_its_password() {
+    let stage = Stage::with_nodes(vec![NodeAddr::Embedded { bytes: 32 << 20 }]);
+    let mut joined = stage.join();
+    let refresh = leave_block(&joined, 3, 0xCD, false);
+    let index = joined.region.index();
+    eventually("the block is in the index", || {
+        index.heat(held(&refresh)).is_some()
+    });
+    let keys = Keys::derive(&joined.region.header().secret_bytes());
+    let mut request = [0; 64];
+    let key = keys.wire_key(&id_of(&refresh));
+    let length = wire::resp::encode_get(&mut request, &key).unwrap();
+    let socket = &mut joined.sockets[0];
+    socket.write_all(&request[..length]).unwrap();
+    let head = format!("${}\r\n", HEADER_BYTES + 8192);
+    let mut answer = vec![0; head.len() + HEADER_BYTES + 8192 + 2];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer[..head.len()], head.as_bytes());
+    let (header, rest) = answer[head.len()..].split_at(HEADER_BYTES);
+    keys.open(&id_of(&refresh), header, &rest[..8192])
+        .expect("sealed for this id");
+    let port = socket.peer_addr().unwrap();
+    let mut stranger = std::net::TcpStream::connect(port).unwrap();
+    stranger.write_all(&request[..length]).unwrap();
+    let mut answer = [0; 7];
+    stranger.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"-NOAUTH");
 }
