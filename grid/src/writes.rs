@@ -250,14 +250,20 @@ pub fn look_block(cells: Cells, file_hash: u64, block: u64) -> Option<u64> {
     is_quiet(word).then(|| cell::version_of(word))
 }
 
-/// Rule S3: after the content was copied, nothing that `look_file` saw has moved. Together with
-/// `block_unchanged` it makes the answer the file's content at this instant, wherever the bytes
-/// came from: a filler that was overtaken by a writer published under a version now gone.
+/// After the file's stamp was read from its record: no write of the session came meanwhile, so the
+/// stamp was read whole and was the file's while nothing was in flight. True for an ungated look.
+pub fn stamp_was_steady(cells: Cells, file_hash: u64, seen: FileSeen) -> bool {
+    fence(Ordering::Acquire);
+    !seen.gated || cells.file(file_hash).writes.load(Ordering::Relaxed) == seen.writes
+}
+
+/// Rule S3: after the content was copied, the epoch has not moved. Together with `block_unchanged`
+/// it makes the answer the file's content at the instant of the look, wherever the bytes came from:
+/// a filler that was overtaken by a writer published under a version now gone. Writes to other
+/// blocks do not matter any more: the stamp was compared while the file was quiet.
 pub fn file_unchanged(cells: Cells, file_hash: u64, seen: FileSeen) -> bool {
     fence(Ordering::Acquire);
-    let file = cells.file(file_hash);
-    file.epoch.load(Ordering::Relaxed) == seen.epoch
-        && (!seen.gated || file.writes.load(Ordering::Relaxed) == seen.writes)
+    cells.file(file_hash).epoch.load(Ordering::Relaxed) == seen.epoch
 }
 
 /// Rule S3 for one block.

@@ -152,11 +152,13 @@ fn note_outsiders(member: Member, fd: i32, found: RecordRef, hash: u64, ticket: 
     let record = member.region().files().record(found);
     record.active.store(2, Ordering::Relaxed);
     record.writes.fetch_add(1, Ordering::Relaxed);
-    let (stamp, trust) = record.stamp();
-    if !ticket.alone || trust == Trust::None || record.has_policy(OWNED) {
+    if !ticket.alone || record.has_policy(OWNED) {
         return;
     }
-    if stat_fd(fd).is_ok_and(|stat| stat.stamp != stamp) {
+    // Without a trusted stamp nobody knows what happened to the file: what is cached of it must not
+    // come back to life under the stamp that this write will record.
+    let (stamp, trust) = record.stamp();
+    if trust == Trust::None || !stat_fd(fd).is_ok_and(|stat| stat.stamp == stamp) {
         cell::bump(&member.region().cells().file(hash).epoch);
     }
 }

@@ -13,7 +13,7 @@ use grid::names::Counter;
 use grid::refresh::Refresh;
 use grid::sync::Ordering;
 
-use super::target::Target;
+use super::target::{Target, still_stands};
 use super::{Plan, Request, is_slow, to_ns};
 use crate::session::{self, Member};
 use crate::{classify, fdtable, sys};
@@ -156,7 +156,7 @@ pub fn offer(
     // SAFETY: the slot is claimed by this process and as long as the largest block of the region.
     let read = unsafe { sys::file::read_at(fd, to, len, offset, !always(member)) };
     let cells = member.region().cells();
-    let still = grid::writes::file_unchanged(cells, hash, seen)
+    let still = still_stands(member, fd, refresh.record, hash, seen)
         && grid::writes::block_unchanged(cells, hash, refresh.block, refresh.version);
     if read != Ok(len) || !still {
         slots.free(slot);

@@ -257,6 +257,9 @@ fn look(
         return Ok(seen);
     }
     let (stamp, trust) = record.stamp();
+    if !writes::stamp_was_steady(cells, hash, seen) {
+        return Err(Bypass::WriteInFlight);
+    }
     if trust == Trust::None || stamp != stat.stamp {
         classify::request_proof(member, found, fd);
         return Err(Bypass::Unproved);
@@ -268,4 +271,18 @@ fn look(
         return Err(Bypass::Unproved);
     }
     Ok(seen)
+}
+
+/// Rule F2, after a filler's read of the kernel and before it publishes: the file still stands under
+/// a trusted stamp and the same epoch. The stamp of a file moves when a write *starts*, so what was
+/// read before this look holds no byte of an outsider's write.
+pub fn still_stands(member: Member, fd: i32, found: RecordRef, hash: u64, seen: FileSeen) -> bool {
+    let Ok(stat) = sys::file::stat_fd(fd) else {
+        return false;
+    };
+    let record = member.region().files().record(found);
+    record.ident() == stat.ident
+        && look(member, fd, found, &stat, hash).is_ok()
+        && member.region().files().is_current(found)
+        && writes::file_unchanged(member.region().cells(), hash, seen)
 }
