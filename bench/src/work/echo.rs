@@ -6,9 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
-use super::{Slice, Slices, ns};
+use super::{Slice, Slices, histogram, ns};
 
 /// Bytes of a request: a RESP GET with a 16-byte key.
 const REQUEST: usize = 38;
@@ -69,7 +67,7 @@ impl Ping {
 
 impl Slices for Ping {
     fn slice(&mut self, time: Duration) -> io::Result<Slice> {
-        let mut latency = Histogram::<u64>::new(3).map_err(io::Error::other)?;
+        let mut latency = histogram()?;
         let begun = Instant::now();
         let mut before = begun;
         while before - begun < time {

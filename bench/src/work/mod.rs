@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::time::Duration;
 
 use clap::Subcommand;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 mod echo;
@@ -100,6 +101,11 @@ fn drive(work: &mut dyn Slices) -> io::Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// A histogram of nanoseconds; its size is fixed, so that recording never allocates.
+fn histogram() -> io::Result<Histogram<u64>> {
+    Histogram::new_with_max(60_000_000_000, 3).map_err(io::Error::other)
 }
 
 /// Nanoseconds of a duration, saturating.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Slice, Slices, ns};
+use super::{Slice, Slices, histogram, ns};
 use crate::files::next_random;
 
 /// Reads between two looks at the clock.
@@ -190,7 +190,7 @@ struct Share {
 
 impl Share {
     fn new(latency: bool) -> io::Result<Self> {
-        let histogram = latency.then(|| Histogram::new(3).map_err(io::Error::other));
+        let histogram = latency.then(histogram);
         Ok(Self {
             slice: Slice::default(),
             latency: histogram.transpose()?,
@@ -208,7 +208,7 @@ impl Share {
 fn sum(shares: Vec<Share>) -> io::Result<Slice> {
     let count = shares.len().max(1) as u64;
     let mut total = Slice::default();
-    let mut all = Histogram::<u64>::new(3).map_err(io::Error::other)?;
+    let mut all = histogram()?;
     for share in shares {
         total.ops += share.slice.ops;
         total.ns += share.slice.ns;

@@ -2,16 +2,26 @@
 //! not capped; the network is given the round trip that makes a remote read as slow as this
 //! disk's random read, measured natively just before.
 
-use super::workers::{Rounds, Start, Workers, work_command};
+use super::workers::{Start, Workers, judge, work_command};
 use crate::cage::Limits;
 use crate::error::Result;
 use crate::report::{Goal, Row};
 use crate::run::Lab;
-use crate::run::rounds::{compare, empty};
-use crate::side::Side;
+use crate::run::rounds::empty;
+use crate::side::{SIDES, Side};
+use crate::slices;
 
 /// Length of the native measurement, in milliseconds.
 const PROBE_MS: u64 = 1500;
+
+/// Turns of each side; a disk that is not capped is noisy.
+const TURNS: u32 = 60;
+
+/// Unmeasured turns, until memory is full and judgements have settled.
+const SETTLE_TURNS: u32 = 30;
+
+/// Length of a turn, in milliseconds.
+const TURN_MS: u64 = 200;
 
 /// One thread.
 pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
@@ -26,10 +36,15 @@ pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
     row.notes.push(format!(
         "no read cap; +{disk_us} us of round trip to the node"
     ));
-    let pair = start(lab, &node)?;
-    let mut subject = Rounds { pair, lab };
-    subject.pair.warm(lab, lab.args.data, &mut row)?;
-    compare(lab, &mut subject, &mut row, Some(Goal::AtLeast(0.98)))?;
+    let mut pair = start(lab, &node)?;
+    pair.warm(lab, lab.args.data, &mut row)?;
+    for side in SIDES {
+        empty(pair.cages.of(side), pair.data.of(side));
+    }
+    let (native, hooked) = pair.both();
+    slices::alternate(native, hooked, SETTLE_TURNS, TURN_MS)?;
+    let turns = pair.turns(lab, TURNS, TURN_MS, &mut row)?;
+    judge(&mut row, &turns, slices::rate, Some(Goal::AtLeast(0.98)));
     emit(row);
     Ok(())
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::workers::{Start, Workers, work_command};
+use crate::cage::{Cage, Limits};
 use crate::error::{Result, advice};
+use crate::files;
 use crate::report::{Goal, Row, median};
 use crate::run::{Lab, Pair, order};
 use crate::side::{self, Side, Spec};
@@ -32,6 +34,12 @@ const WINDOW: usize = 5;
 
 /// Length of a slice, in milliseconds.
 const SLICE_MS: u64 = 100;
+
+/// Length of a slice of the reference worker, in milliseconds.
+const REFERENCE_MS: u64 = 25;
+
+/// Slices that make the native baseline.
+const BASELINE_SLICES: usize = 30;
 
 /// A side that is not back by then never comes back.
 const GIVE_UP: Duration = Duration::from_secs(180);
@@ -58,9 +66,12 @@ pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
     let variant = format!("{} in {}, 4 KiB", size::show(bytes), size::show(limit));
     let mut row = Row::new("hog", variant, "s until back");
     pair.load()?;
-    let (native, hooked) = pair.both();
-    let (baseline, _) = slices::alternate(native, hooked, 20, SLICE_MS)?;
-    let baseline = median(&baseline.iter().map(slices::rate).collect::<Vec<_>>());
+    let mut reference = Reference::start(lab, &pair)?;
+    let mut baseline = Vec::new();
+    for _ in 0..BASELINE_SLICES {
+        baseline.push(reference.share(&mut pair.workers.native)?);
+    }
+    let baseline = median(&baseline);
     let mut seconds = Pair {
         native: Vec::new(),
         hooked: Vec::new(),
@@ -68,7 +79,7 @@ pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
     for round in 0..lab.args.rounds {
         for side in order(round) {
             visit(lab, &mut pair, side, limit / HOG_SHARE.1 * HOG_SHARE.0)?;
-            let back = until_back(pair.workers.of_mut(side), baseline)?;
+            let back = until_back(pair.workers.of_mut(side), &mut reference, baseline)?;
             seconds
                 .of_mut(side)
                 .push(back.unwrap_or(GIVE_UP).as_secs_f64());
@@ -78,7 +89,6 @@ pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
             }
         }
     }
-    row.figures.insert("native_reads_per_s", baseline);
     let (native, hooked) = pair.both();
     let (again, after) = slices::alternate(native, hooked, 20, SLICE_MS)?;
     let rates = |slices: &[_]| median(&slices.iter().map(slices::rate).collect::<Vec<_>>());
@@ -119,16 +129,63 @@ fn visit(lab: &Lab, pair: &mut Workers, side: Side, bytes: u64) -> Result<()> {
 }
 
 /// Works until the median of the last slices is back at native speed.
-fn until_back(worker: &mut Worker, baseline: f64) -> Result<Option<Duration>> {
+fn until_back(
+    worker: &mut Worker,
+    reference: &mut Reference,
+    baseline: f64,
+) -> Result<Option<Duration>> {
     let begun = Instant::now();
-    let mut rates = Vec::new();
+    let mut shares = Vec::new();
     while begun.elapsed() < GIVE_UP {
-        rates.push(slices::rate(&worker.slice(SLICE_MS)?));
-        let window = &rates[rates.len().saturating_sub(WINDOW)..];
+        shares.push(reference.share(worker)?);
+        let window = &shares[shares.len().saturating_sub(WINDOW)..];
         if window.len() == WINDOW && median(window) >= BACK * baseline {
             let late = Duration::from_millis(SLICE_MS * WINDOW as u64);
             return Ok(Some(begun.elapsed().saturating_sub(late)));
         }
     }
     Ok(None)
+}
+
+/// A third worker, native, on a copy of its own that no hog visits: speeds are told as shares of
+/// its speed a moment ago, because the machine's own speed changes within the minutes this takes.
+struct Reference {
+    /// Dropped before its cage.
+    worker: Worker,
+    _cage: Cage,
+}
+
+impl Reference {
+    fn start(lab: &Lab, pair: &Workers) -> Result<Self> {
+        let file = lab.run_dir.path().join("reference");
+        files::copy(&pair.data.native.join("data"), &file, None)?;
+        let limits = Limits {
+            memory_bytes: 0,
+            read_iops: 0,
+        };
+        let cage = Cage::new(&lab.controllers, "reference", limits)?;
+        let name = file.display().to_string();
+        let spec = Spec {
+            command: work_command(&["pread", "--file", &name, "--size", "4096"])?,
+            user: None,
+            own: Vec::new(),
+            options: Vec::new(),
+            log: lab.run_dir.path().join("reference.log"),
+            pipes: true,
+            end_by: Signal::TERM,
+            cwd: lab.run_dir.path(),
+        };
+        let mut worker = Worker::new(side::launch(Side::Native, &cage, &lab.hooks(), spec)?)?;
+        worker.pass()?;
+        Ok(Self {
+            worker,
+            _cage: cage,
+        })
+    }
+
+    /// Speed of `other` in a slice, as a share of the reference's.
+    fn share(&mut self, other: &mut Worker) -> Result<f64> {
+        let own = slices::rate(&self.worker.slice(REFERENCE_MS)?);
+        Ok(slices::rate(&other.slice(SLICE_MS)?) / own.max(1.0))
+    }
 }

@@ -11,7 +11,7 @@ use crate::cage::{Cage, Limits};
 use crate::error::{Because, Result};
 use crate::files;
 use crate::node::Node;
-use crate::report::{Disk, Goal, Row};
+use crate::report::{Disk, Goal, Row, median};
 use crate::run::rounds::{Counters, Measured, Subject, side_dir};
 use crate::run::warm::{Cold, warm};
 use crate::run::{Lab, Pair};
@@ -196,6 +196,16 @@ pub fn work_command(words: &[&str]) -> Result<Vec<String>> {
     let mut command = vec![lab.display().to_string(), "work".into()];
     command.extend(words.iter().map(ToString::to_string));
     Ok(command)
+}
+
+/// Medians of the turns of one pair of processes: native, hooked.
+///
+/// Two processes of the same program differ by a few percent for all their life (where their pages
+/// lie, which processor they woke on), so rows about nanoseconds take a round from each of several
+/// pairs, not several rounds from one.
+pub fn medians(turns: &(Vec<Slice>, Vec<Slice>), value: impl Fn(&Slice) -> f64) -> (f64, f64) {
+    let of = |slices: &[Slice]| median(&slices.iter().map(&value).collect::<Vec<_>>());
+    (of(&turns.0), of(&turns.1))
 }
 
 /// Judges a row of many short turns: `value` of each slice, which becomes a round.
