@@ -35,7 +35,9 @@ pub const SAMPLE: u64 = 1;
 pub const SERVE: u64 = 2;
 
 /// In mode KERNEL, one read in so many is timed.
-pub const TIMED_EVERY: u64 = 8;
+const TIMED_EVERY: u64 = 8;
+/// In mode KERNEL, reads are counted in the region so many at a time.
+pub const COUNT_EVERY: u64 = 256;
 const SAMPLE_READS: u64 = 64;
 const SLOW_ENOUGH: u64 = 2;
 const WINDOW_READS: u64 = 1024;
@@ -53,39 +55,50 @@ pub fn first_mode(header: &Header, record: &FileRecord) -> u64 {
     }
 }
 
-/// Mode KERNEL: counts down; true: time this read.
+/// What mode KERNEL wants of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tick {
+    /// Nothing.
+    Pass,
+    /// Time it.
+    Time,
+    /// Time it, and count the last `COUNT_EVERY` reads in the region.
+    TimeAndCount,
+}
+
+/// Mode KERNEL: counts down in the private word.
 #[inline]
-pub fn tick(fd: i32, word: Word) -> bool {
-    match word.count() {
-        0 => true,
-        count => {
-            fdtable::set(fd, word.with(KERNEL, count - 1, 0));
-            false
-        }
+pub fn tick(fd: i32, word: Word) -> Tick {
+    let count = word.count();
+    fdtable::set(fd, word.with(KERNEL, count.wrapping_sub(1), 0));
+    match count {
+        0 => Tick::TimeAndCount,
+        count if count % TIMED_EVERY == 0 => Tick::Time,
+        _ => Tick::Pass,
     }
 }
 
-/// After a timed read in mode KERNEL or SAMPLE. True: the descriptor has just turned to SERVE.
-pub fn timed(fd: i32, word: Word, was_slow: bool) -> bool {
-    let next = match word.mode() {
-        KERNEL if was_slow && !paused(fd) => word.with(SAMPLE, SAMPLE_READS, 1),
-        KERNEL => word.with(KERNEL, TIMED_EVERY - 1, 0),
-        _ => {
-            let slow = word.slow() + u64::from(was_slow);
-            let left = if word.count() == 0 {
-                SAMPLE_READS
-            } else {
-                word.count()
-            } - 1;
-            match (slow >= SLOW_ENOUGH, left) {
-                (true, _) => word.with(SERVE, 0, 0),
-                (false, 0) => word.with(KERNEL, TIMED_EVERY - 1, 0),
-                (false, left) => word.with(SAMPLE, left, slow),
-            }
-        }
+/// After a slow read in mode KERNEL: look closer, unless the descriptor sits out a pause.
+pub fn slow_in_kernel_mode(fd: i32, word: Word) {
+    if !paused(fd) {
+        fdtable::set(fd, word.with(SAMPLE, SAMPLE_READS, 1));
+    }
+}
+
+/// After a read in mode SAMPLE.
+pub fn sampled(fd: i32, word: Word, was_slow: bool) {
+    let slow = word.slow() + u64::from(was_slow);
+    let left = if word.count() == 0 {
+        SAMPLE_READS
+    } else {
+        word.count()
+    } - 1;
+    let next = match (slow >= SLOW_ENOUGH, left) {
+        (true, _) => word.with(SERVE, 0, 0),
+        (false, 0) => word.with(KERNEL, COUNT_EVERY - 1, 0),
+        (false, left) => word.with(SAMPLE, left, slow),
     };
     fdtable::set(fd, next);
-    next.mode() == SERVE
 }
 
 /// A descriptor that fell back from SERVE sits out a number of slow reads, doubling each time.
@@ -126,7 +139,7 @@ pub fn account(fd: i32, word: Word, saved_ns: i64, header: &Header) -> bool {
     }
     let pause = (pause + 1).min(PAUSE_MAX);
     pack(pause, 1 << pause, 0);
-    fdtable::set(fd, word.with(KERNEL, TIMED_EVERY - 1, 0));
+    fdtable::set(fd, word.with(KERNEL, COUNT_EVERY - 1, 0));
     true
 }
 

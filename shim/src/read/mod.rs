@@ -14,8 +14,10 @@ pub use fill::offer;
 
 use grid::header::switch;
 use grid::names::{Bypass, Counter};
+use grid::sync::{AtomicU64, Ordering};
 
 use crate::fdtable::{self, Class, Word};
+use crate::governor::Tick;
 use crate::session::{self, Member};
 use crate::sys;
 use crate::{classify, governor};
@@ -48,8 +50,8 @@ impl Request<'_> {
 pub enum Plan {
     /// Call the kernel; nothing to do afterwards.
     Pass,
-    /// Call the kernel and time it.
-    Timed(u64),
+    /// Call the kernel and time it; how many reads this one stands for in the counters.
+    Timed(u64, u64),
     /// Call the kernel, time it, and offer what it read to the nodes.
     Fill(u64, Fill),
     /// Served: this is the result.
@@ -67,10 +69,11 @@ pub fn before(request: Request) -> Plan {
     }
     match (word.class(), word.mode()) {
         (Class::File, governor::KERNEL) => match governor::tick(request.fd, word) {
-            true => Plan::Timed(sys::ticks()),
-            false => Plan::Pass,
+            Tick::Pass => Plan::Pass,
+            Tick::Time => Plan::Timed(sys::ticks(), 0),
+            Tick::TimeAndCount => Plan::Timed(sys::ticks(), governor::COUNT_EVERY),
         },
-        (Class::File, governor::SAMPLE) => Plan::Timed(sys::ticks()),
+        (Class::File, governor::SAMPLE) => Plan::Timed(sys::ticks(), 1),
         (Class::File, _) => consult(request, word),
         _ => {
             left_alone(request.fd, word);
@@ -84,7 +87,12 @@ pub fn before(request: Request) -> Plan {
 pub fn after(request: Request, plan: Plan, result: isize) {
     match plan {
         Plan::Pass | Plan::Served(_) => {}
-        Plan::Timed(start) => timed(request, start, result),
+        Plan::Timed(start, reads) => {
+            let took = sys::ticks().wrapping_sub(start);
+            if reads != 0 || took >= SLOW_TICKS.load(Ordering::Relaxed) {
+                timed(request, took, reads, result);
+            }
+        }
         Plan::Fill(start, fill) => fill.after(request, start, result),
     }
 }
@@ -101,34 +109,39 @@ fn left_alone(fd: i32, word: Word) {
     }
 }
 
+/// Ticks from which a read counts as slow; a private copy, so that a fast read in mode KERNEL
+/// touches nothing shared.
+static SLOW_TICKS: AtomicU64 = AtomicU64::new(0);
+
 #[cold]
-fn timed(request: Request, start: u64, result: isize) {
+fn timed(request: Request, took: u64, reads: u64, result: isize) {
     let Some(word) = fdtable::get(request.fd) else {
         return;
     };
     let Some(member) = session::join() else {
         return;
     };
-    let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
-    let was_slow = is_slow(member, took_ns) && result > 0;
-    let reads = if word.mode() == governor::KERNEL {
-        governor::TIMED_EVERY
-    } else {
-        1
-    };
+    let header = member.header();
+    let slow_ticks = header.slow_ns() * header.ticks_per_us() / 1000;
+    SLOW_TICKS.store(slow_ticks.max(1), Ordering::Relaxed);
+    let was_slow = took >= slow_ticks && result > 0;
     if let Some(counters) = member.counters() {
         counters.add(Counter::Reads, reads);
         counters.add(Counter::ReadsDisk, reads);
         counters.add(Counter::ReadBytes, reads * result.max(0) as u64);
         counters.bypassed(Bypass::PageCache, reads);
         if was_slow {
-            counters.disk_latency.record(took_ns);
+            counters.disk_latency.record(to_ns(member, took));
         }
     }
     if was_slow {
-        member.header().note_disk(took_ns);
+        header.note_disk(to_ns(member, took));
     }
-    governor::timed(request.fd, word, was_slow);
+    match word.mode() {
+        governor::SAMPLE => governor::sampled(request.fd, word, was_slow),
+        governor::KERNEL if was_slow => governor::slow_in_kernel_mode(request.fd, word),
+        _ => {}
+    }
 }
 
 /// Mode SERVE: from here on the shared region is read.
