@@ -6,6 +6,7 @@
 //! * `attach`: lets processes in.            * `drain`: blocks to the nodes, one thread a region.
 //! * `reap`: releases the dead.              * `nodes`: health and connections, one thread a node.
 //! * `proofs`: stamps, names, globs.         * `viewers`: `hooktool ps`, `stats`, `on`, `off`.
+//! * `growth`: memory of the local cache.
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
@@ -13,13 +14,17 @@
 
 mod attach;
 mod client;
+mod cooling;
+mod device;
 mod domain;
 mod drain;
 mod embedded;
+mod growth;
 mod life;
 mod look;
 mod members;
 mod nodes;
+mod pressure;
 mod proofs;
 mod reap;
 mod region;
@@ -58,13 +63,15 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
     let session = prepare(config)?;
     let attach = attach::bind(&session.config.session.attach_socket())?;
     let viewers = viewers::bind(&session.config.session.control_socket())?;
-    let clock = tend::Clock::new(&session);
+    let (growth, mover) = growth::Growth::new();
+    let clock = tend::Clock::new(&session, growth);
     for node in &session.nodes {
         let node = Arc::clone(node);
         duty(&session, "nodes", move |session| node.keep(session))?;
     }
     duty(&session, "reap", reap::run)?;
     duty(&session, "proofs", proofs::run)?;
+    duty(&session, "growth", move |session| mover.run(session))?;
     duty(&session, "attach", move |session| {
         attach::run(session, &attach)
     })?;

@@ -60,6 +60,8 @@ pub struct Session {
     /// Rung when sockets to a node have been made ready: `attach` may have promised one.
     pub sockets: Bell,
     domains: RwLock<Vec<Arc<Domain>>>,
+    /// Which nodes hold a share of the files, as of the last placement.
+    placed: Mutex<Vec<bool>>,
     /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
     prover: OnceLock<Thread>,
     off: AtomicBool,
@@ -116,6 +118,7 @@ impl Session {
             joined: Bell::new().map_err(|error| no_descriptors(&error))?,
             sockets: Bell::new().map_err(|error| no_descriptors(&error))?,
             domains: RwLock::new(Vec::new()),
+            placed: Mutex::new(Vec::new()),
             prover: OnceLock::new(),
             off: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -178,6 +181,16 @@ impl Session {
         let names: Vec<u64> = self.nodes.iter().map(|node| node.name_hash).collect();
         let usable: Vec<bool> = self.nodes.iter().map(|node| node.is_placed()).collect();
         domain.region.nodes().place(&names, |node| usable[node]);
+    }
+
+    /// Places the slots anew in every domain if a node has gone for good or has come (`tend`).
+    pub fn place_where_needed(&self) {
+        let placed: Vec<bool> = self.nodes.iter().map(|node| node.is_placed()).collect();
+        if std::mem::replace(&mut *self.placed.lock(), placed.clone()) != placed {
+            for domain in self.domains() {
+                self.place(&domain);
+            }
+        }
     }
 
     /// Registers the thread that looks after proofs.

@@ -8,16 +8,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use grid::header::{Header, switch};
 use grid::sync::Ordering;
 
+use super::cooling::Cooling;
+use super::device::Devices;
 use super::domain::Domain;
+use super::growth::Growth;
 use super::life::Life;
-use super::region::TOKENS_UNLIMITED;
+use super::pressure::{Felt, Pressure};
+use super::region::{DEADLINE_US_FIRST, TOKENS_UNLIMITED};
 use super::session::{self, Session};
 use super::sys;
 
 /// Between two ticks.
-pub const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Ticks in a second.
 pub const TICKS_PER_S: u64 = 10;
@@ -25,19 +30,45 @@ pub const TICKS_PER_S: u64 = 10;
 /// Fill tokens that may pile up while nobody uses them, in ticks.
 const FILL_TICKS_MAX: u64 = 5;
 
+/// Share of the device's read rate that promotion may take, while others use it and while it idles.
+const PROMOTE_SHARE: f64 = 0.05;
+const PROMOTE_SHARE_IDLE: f64 = 0.20;
+
+/// A wait for a node is worth at most as many reads from the device.
+const DEADLINE_DISK_READS: u64 = 4;
+
+/// Bounds of the deadline in microseconds.
+const DEADLINE_US_MIN: u64 = 2_000;
+const DEADLINE_US_MAX: u64 = 50_000;
+
 /// The clock.
 pub struct Clock {
     life: Life,
+    pressure: Pressure,
+    devices: Devices,
+    devices_idle: bool,
+    growth: Growth,
+    cooling: Vec<Cooling>,
+    /// Fractions of a promotion token that were granted and could not be written, by domain.
+    promote_rest: Vec<f64>,
     /// Domains that have a drain.
     drained: usize,
+    ticks: u64,
 }
 
 impl Clock {
     /// A clock that begins with the session's first domain.
-    pub fn new(session: &Session) -> Clock {
+    pub fn new(session: &Session, growth: Growth) -> Clock {
         Clock {
             life: Life::new(&session.config),
+            pressure: Pressure::new(),
+            devices: Devices::default(),
+            devices_idle: false,
+            growth,
+            cooling: Vec::new(),
+            promote_rest: Vec::new(),
             drained: session.domains().len(),
+            ticks: 0,
         }
     }
 
@@ -70,10 +101,73 @@ impl Clock {
         if domains.len() > self.drained {
             self.drained = super::start_drains(session, self.drained).unwrap_or(self.drained);
         }
-        for domain in &domains {
+        if self.ticks.is_multiple_of(TICKS_PER_S) {
+            self.devices_idle = self.devices.are_idle(&domains, Instant::now());
+            session.place_where_needed();
+        }
+        self.ticks += 1;
+        let felt = self.pressure.feel(Instant::now());
+        self.cooling.resize_with(domains.len(), Cooling::default);
+        self.promote_rest.resize(domains.len(), 0.0);
+        for (number, domain) in domains.iter().enumerate() {
+            let header = domain.region.header();
+            show(header, felt);
+            adapt_deadline(header);
             grant_fills(session, domain);
+            self.grant_promotions(header, number, felt);
+            self.cooling[number].tick(domain);
+            if !session.plan.local_is_fixed {
+                self.growth.tend(number, domain, felt.memory_is_short);
+            }
         }
     }
+
+    /// Grants reads that bring blocks back into the page cache: a share of what the device can do.
+    fn grant_promotions(&mut self, header: &Header, number: usize, felt: Felt) {
+        let disk_ns = header.disk_ns.load(Ordering::Relaxed);
+        if disk_ns == 0 || felt.memory_is_short {
+            header.promote_tokens.store(0, Ordering::Relaxed);
+            return;
+        }
+        let share = if self.devices_idle {
+            PROMOTE_SHARE_IDLE
+        } else {
+            PROMOTE_SHARE
+        };
+        let reads_per_s = 1e9 / disk_ns as f64 * share;
+        let granted = reads_per_s / TICKS_PER_S as f64 + self.promote_rest[number];
+        self.promote_rest[number] = granted.fract();
+        let most = (reads_per_s as u64).max(1);
+        if header.promote_tokens.load(Ordering::Relaxed) < most {
+            header
+                .promote_tokens
+                .fetch_add(granted as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Tells the processes what the pressure allows.
+fn show(header: &Header, felt: Felt) {
+    let table = [
+        (switch::SPIN, felt.cpu_is_idle),
+        (switch::PRESSURE, felt.memory_is_short),
+        (switch::PROMOTE, !felt.memory_is_short),
+    ];
+    for (bit, on) in table {
+        if header.is_on(bit) != on {
+            header.set_switch(bit, on);
+        }
+    }
+}
+
+/// A node may take as long as a few reads from the device: beyond that the device is the better bet.
+fn adapt_deadline(header: &Header) {
+    let disk_us = header.disk_ns.load(Ordering::Relaxed) / 1000;
+    let deadline_us = match disk_us {
+        0 => DEADLINE_US_FIRST,
+        disk_us => (disk_us * DEADLINE_DISK_READS).clamp(DEADLINE_US_MIN, DEADLINE_US_MAX),
+    };
+    header.deadline_us.store(deadline_us, Ordering::Relaxed);
 }
 
 /// Grants pushes at the rate asked for.
@@ -84,7 +178,11 @@ fn grant_fills(session: &Session, domain: &Domain) {
         return;
     };
     let per_tick = (rate / TICKS_PER_S / domain.block_bytes_mean().max(1)).max(1);
-    if tokens.load(Ordering::Relaxed) < per_tick * FILL_TICKS_MAX {
+    let left = tokens.load(Ordering::Relaxed);
+    if left >= TOKENS_UNLIMITED / 2 {
+        // The region starts without a limit, so that the first tick decides.
+        tokens.store(per_tick, Ordering::Relaxed);
+    } else if left < per_tick * FILL_TICKS_MAX {
         tokens.fetch_add(per_tick, Ordering::Relaxed);
     }
 }

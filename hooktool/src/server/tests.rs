@@ -11,3 +11,8 @@ mod pushing;
 mod reaping;
 mod stage;
 mod viewing;
+
+/// A configuration for parts of the hook server that need no nodes.
+pub fn bare_config() -> crate::config::ServeConfig {
+    stage::config(Vec::new())
+}
