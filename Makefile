@@ -2,7 +2,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps check tidy fmt clippy deny torture fuzz clean
+.PHONY: help build test test-deps check tidy fmt clippy deny torture fuzz clean demo bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## release artefacts: hooktool, memnode, the shim
 	$(CARGO) build --release --locked --workspace
@@ -31,3 +34,11 @@ tidy: ## the house law (tests/src/tidy)
 clean: ## what was built, and what a killed test left behind
 	$(CARGO) clean
 	@tests/clean.sh
+
+demo: ## PostgreSQL on a slow disk, without and with a memory node, in minutes (root: with limits)
+	$(CARGO) build --release --locked $(patsubst %,-p ramgrid-%,bench hooktool memnode shim)
+	@"$${CARGO_TARGET_DIR:-target}"/release/lab demo
+
+bench: ## the whole slow-disk lab, every workload (root; half an hour; LAB='...' for its flags)
+	$(CARGO) build --release --locked $(patsubst %,-p ramgrid-%,bench hooktool memnode shim)
+	@"$${CARGO_TARGET_DIR:-target}"/release/lab run $(LAB)
