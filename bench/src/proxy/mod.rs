@@ -17,6 +17,7 @@ use crate::error::{Because, Result};
 use crate::stop;
 
 mod link;
+mod own_cost;
 
 use link::Link;
 
@@ -48,14 +49,11 @@ pub struct ProxyArgs {
 
 /// Listens and forwards until a signal.
 pub fn proxy(args: &ProxyArgs) -> Result<()> {
+    let rtt = Duration::from_micros(args.rtt_us.into());
+    let delay = rtt.saturating_sub(own_cost::own_cost()?);
     let listener =
         TcpListener::bind(args.listen).because(|| format!("listening on {}", args.listen))?;
-    serve(
-        &listener,
-        args.to,
-        Duration::from_micros(args.rtt_us.into()) / 2,
-        stop::requested,
-    )
+    serve(&listener, args.to, delay / 2, stop::requested)
 }
 
 /// The loop; `stopped` ends it.
