@@ -73,6 +73,8 @@ fn split(text: &str) -> (String, String) {
         .to_string();
     let rest: Vec<_> = lines.filter(|line| !line.starts_with("For more")).collect();
     let tip = rest.iter().find_map(|line| line.strip_prefix("tip: "));
+    // How to pass such a word to the target is not what somebody who misspelt a flag looks for.
+    let tip = tip.filter(|tip| !tip.starts_with("to pass"));
     let named = rest.iter().take_while(|line| !line.starts_with("Usage:"));
     let named = named
         .filter(|line| !line.starts_with("tip:"))

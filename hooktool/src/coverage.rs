@@ -91,11 +91,7 @@ pub const TABLE: &[Row] = &[
         "mapped reads stay with the kernel",
         &["mmap", "mmap64"],
     ),
-    row(
-        Class::Invalidate,
-        "",
-        &["mremap", "mprotect", "munmap", "ioctl"],
-    ),
+    row(Class::Invalidate, "", &["mremap", "mprotect", "ioctl"]),
     row(Class::Invalidate, "", &["aio_write", "aio_write64"]),
     row(
         Class::Invalidate,
@@ -274,7 +270,7 @@ pub const TABLE: &[Row] = &[
             "msync",
         ],
     ),
-    row(Class::Pass, "", &["tee", "vmsplice"]),
+    row(Class::Pass, "", &["tee", "vmsplice", "munmap"]),
     row(
         Class::Unseen,
         "io_uring skips the hooks",
@@ -333,15 +329,16 @@ impl Calls {
             Class::Unseen => {
                 self.unseen.insert((call, row.note.into()));
             }
-            Class::Invalidate if !hooked => {
+            Class::Invalidate | Class::Send if !hooked => {
                 self.unseen
                     .insert((call, "this hook driver does not follow it".into()));
             }
-            _ if !hooked => {}
-            _ => {
+            Class::Invalidate | Class::Send => {
                 self.bypass(call.clone(), row.note);
                 self.followed.insert(call);
             }
+            // Followed or not, no content passes through them.
+            Class::Identity | Class::Process | Class::Advise => {}
         }
     }
 

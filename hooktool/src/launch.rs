@@ -122,6 +122,16 @@ fn resume(config: &ServeConfig) -> Result<Option<(SessionId, Token, PathBuf)>, F
     let Some(mut found) = sessions::by_name(&config.name) else {
         return Ok(None);
     };
+    if sessions::is_awaited(&found.info) {
+        return Err(Failure::launch(
+            format!("a session named {} is running", config.name),
+            format!(
+                "its process {} would share its statistics and switches",
+                found.info.pid
+            ),
+            "give this one another name:  hooktool run --name OTHER -- CMD",
+        ));
+    }
     let request = Request::Join {
         pid: config.target_pid,
         idle_only: true,

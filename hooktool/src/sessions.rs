@@ -71,6 +71,17 @@ pub fn list() -> Sessions {
     sessions
 }
 
+/// Whether the session's first process lives and has not joined yet: it has opened nothing so far.
+/// Its number alone proves nothing (numbers are used again), its environment does.
+pub fn is_awaited(info: &SessionInfo) -> bool {
+    let environment = std::fs::read(format!("/proc/{}/environ", info.pid)).unwrap_or_default();
+    let session = info.session.to_string();
+    let lives = environment
+        .windows(session.len())
+        .any(|part| part == session.as_bytes());
+    lives && info.processes.is_empty()
+}
+
 /// The session of a name, if there is exactly such a one.
 pub fn by_name(name: &str) -> Option<Found> {
     list()

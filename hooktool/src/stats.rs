@@ -192,8 +192,8 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
     let state = viewer::state_words(now.state, now.reason.as_deref());
     if state != "serving" {
         eprintln!(
-            "hooktool: session {} (pid {}) is {state}",
-            found.info.name, now.pid
+            "hooktool: session {} does not serve now: {state}",
+            found.info.name
         );
     }
     viewer::line(&columns(&[

@@ -95,10 +95,18 @@ fn ps_session(info: &SessionInfo) -> Result<(), Failure> {
         line(&ps_row(&left.each_ref().map(String::as_str), &state, &node))?;
     }
     if info.processes.is_empty() {
+        // Nobody has attached: because the target has opened nothing yet, or because all are gone.
+        let alive = sessions::is_awaited(info);
+        let state = if alive { "no read yet" } else { "lingering" };
+        let pid = if alive {
+            info.pid.to_string()
+        } else {
+            "-".into()
+        };
         let name = format!("({})", info.name);
         line(&ps_row(
-            &["-", &name, &uptime_words(info.uptime_s), "-", "-"],
-            "lingering",
+            &[&pid, &name, &uptime_words(info.uptime_s), "0", "-"],
+            state,
             &node,
         ))?;
     }

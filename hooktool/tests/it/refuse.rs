@@ -1,0 +1,237 @@
+//! Bad input: one exit status, three lines, nothing left running.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::house::{self, err, nobody, out, run, status, workshop};
+
+/// Every refusal: nothing on standard output, three lines on standard error.
+fn refused(words: &[&str], expected: i32, needle: &str) {
+    let output = run(words);
+    let text = err(&output);
+    assert_eq!(status(&output), expected, "{words:?}: {text}");
+    assert_eq!(out(&output), "", "{words:?}");
+    assert_eq!(text.lines().count(), 3, "{words:?}: {text}");
+    assert!(text.starts_with("hooktool: "), "{text}");
+    assert!(
+        text.lines()
+            .skip(1)
+            .all(|line| line.starts_with("  ") && line.len() > 8),
+        "{text}"
+    );
+    assert!(text.contains(needle), "{words:?}: {text}");
+}
+
+#[test]
+fn wrong_words_are_usage_errors() {
+    refused(&["frob"], 2, "frob");
+    refused(&["run"], 2, "CMD");
+    refused(&["run", "--bogus", "--", "true"], 2, "--bogus");
+    refused(&["run", "--local", "64g", "--", "true"], 2, "--local 64GiB");
+    refused(&["run", "--local", "--", "true"], 2, "--local");
+    refused(&["run", "--mode", "fast", "--", "true"], 2, "serve");
+    refused(&["run", "--verify", "200%", "--", "true"], 2, "0.1%");
+    refused(&["run", "--linger", "10", "--", "true"], 2, "10s");
+    refused(&["run", "--fill-rate", "5MiB", "--", "true"], 2, "50MiB/s");
+    refused(&["run", "--own", "base/**", "--", "true"], 2, "absolute");
+    refused(
+        &["run", "--name", "a", "--name", "b", "--", "true"],
+        2,
+        "--name",
+    );
+    refused(&["stats", "pg", "never"], 2, "never");
+    refused(&["doctor", "--node", "a b"], 2, "--node");
+}
+
+#[test]
+fn impossible_sizes_say_what_would_fit() {
+    refused(&["run", "--local", "9000TiB", "--", "true"], 2, "MiB");
+    refused(
+        &["run", "--node", "embedded:9000TiB", "--", "true"],
+        2,
+        "embedded:",
+    );
+    refused(
+        &["run", "--index", "99999999999999999999", "--", "true"],
+        2,
+        "--index",
+    );
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_name() {
+    refused(&["run", "--seal", "key", "--", "true"], 2, "not built yet");
+    refused(
+        &["run", "--node", "rediss://h:1", "--", "true"],
+        2,
+        "not built yet",
+    );
+    refused(
+        &["run", "--node", "redis-cluster://h:1", "--", "true"],
+        2,
+        "not built yet",
+    );
+}
+
+#[test]
+fn absent_commands_are_127_and_others_126() {
+    refused(&["run", "--", "no-such-command"], 127, "no-such-command");
+    refused(&["run", "--", "/no/such/command"], 127, "/no/such/command");
+    refused(&["run", "--", "/etc/passwd"], 126, "/etc/passwd");
+    refused(&["run", "--", "/etc"], 126, "directory");
+    refused(&["check", "no-such-command"], 127, "no-such-command");
+    let text = workshop().join("text");
+    std::fs::write(&text, "echo hello\n").unwrap();
+    make_executable(&text);
+    refused(
+        &["run", "--", text.to_str().unwrap()],
+        126,
+        "hooktool run -- sh",
+    );
+    let script = workshop().join("orphan-script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    make_executable(&script);
+    refused(
+        &["run", "--", script.to_str().unwrap()],
+        126,
+        "/no/such/interpreter",
+    );
+}
+
+fn make_executable(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn programs_that_cannot_be_hooked_are_refused() {
+    let file = workshop().join("static");
+    refused(
+        &["run", "--", file.to_str().unwrap()],
+        125,
+        "statically linked",
+    );
+    let mut bytes = std::fs::read(&file).unwrap();
+    // The machine field of an ELF header: 8 is MIPS.
+    bytes[18] = 8;
+    let foreign = workshop().join("foreign");
+    std::fs::write(&foreign, bytes).unwrap();
+    make_executable(&foreign);
+    refused(&["run", "--", foreign.to_str().unwrap()], 125, "MIPS");
+}
+
+/// Runs the copy of hooktool as an ordinary user (the tests may run as root).
+fn as_nobody(words: &[&str]) -> std::process::Output {
+    let hooktool = workshop().join("hooktool");
+    let mut command = if house::is_root() {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(hooktool);
+        command
+    } else {
+        Command::new(hooktool)
+    };
+    house::clean(&mut command).args(words).output().unwrap()
+}
+
+#[test]
+fn programs_that_gain_rights_are_refused() {
+    let output = as_nobody(&["run", "--", "/usr/bin/passwd", "--help"]);
+    assert_eq!(status(&output), 125, "{}", err(&output));
+    assert!(err(&output).contains("set-user-ID"), "{}", err(&output));
+    if house::is_root() {
+        // To root it gains nothing: it is hooked.
+        let output = house::run_target(&["/usr/bin/passwd", "--help"]);
+        assert_eq!(
+            err(&output),
+            err(&Command::new("passwd").arg("--help").output().unwrap())
+        );
+    }
+}
+
+#[test]
+fn file_capabilities_are_refused_for_those_they_serve() {
+    if !house::is_root() {
+        eprintln!("left out: only root can give a file capabilities");
+        return;
+    }
+    let file = workshop().join("capable");
+    std::fs::copy("/bin/true", &file).unwrap();
+    // struct vfs_cap_data, version 2, effective, CAP_NET_BIND_SERVICE permitted.
+    let mut value = [0_u8; 20];
+    value[..4].copy_from_slice(&0x0200_0001_u32.to_le_bytes());
+    value[4..8].copy_from_slice(&(1_u32 << 10).to_le_bytes());
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&file, c"security.capability", &value, flags).unwrap();
+    let output = as_nobody(&["run", "--", file.to_str().unwrap()]);
+    assert_eq!(status(&output), 125, "{}", err(&output));
+    assert!(
+        err(&output).contains("AmbientCapabilities="),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(status(&house::run_target(&[file.to_str().unwrap()])), 0);
+}
+
+#[test]
+fn a_missing_driver_is_refused() {
+    let refuse = |path: &str| {
+        let output = house::hooktool(&["run", "--", "true"])
+            .env("HOOKTOOL_SHIM", path)
+            .output()
+            .unwrap();
+        assert_eq!(status(&output), 125, "{}", err(&output));
+        assert!(err(&output).contains("HOOKTOOL_SHIM="), "{}", err(&output));
+    };
+    refuse("/no/such/driver.so");
+    refuse("/etc/passwd");
+    refuse(workshop().join("foreign-driver").to_str().unwrap());
+    let spaced = workshop().join("a b");
+    std::fs::create_dir_all(&spaced).unwrap();
+    std::fs::copy(house::driver(), spaced.join("s.so")).unwrap();
+    refuse(spaced.join("s.so").to_str().unwrap());
+}
+
+#[test]
+fn required_nodes_must_be_nodes() {
+    let node = nobody();
+    refused(
+        &["run", "--require", "--node", &node, "--", "true"],
+        125,
+        "connection refused",
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut piece = [0_u8; 64];
+            let _ = stream.read(&mut piece);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    refused(
+        &["run", "--require", "--node", &address, "--", "true"],
+        125,
+        "no memory node",
+    );
+    let output = run(&["run", "--node", &address, "--", "true"]);
+    assert_eq!(status(&output), 0, "{}", err(&output));
+}
+
+#[test]
+fn counters_need_a_place() {
+    let node = nobody();
+    let words = [
+        "run",
+        "--node",
+        &node,
+        "--stats-at-exit",
+        "/no/such/dir/s",
+        "--",
+        "true",
+    ];
+    refused(&words, 125, "--stats-at-exit");
+}
