@@ -107,16 +107,30 @@ impl Lab {
     }
 
     fn head(&self) -> String {
-        let limit = |value: u64, shown: String| if value == 0 { "none".into() } else { shown };
+        let limit = |controller: bool, value: u64, shown: String| match value {
+            0 => "none".into(),
+            _ if !controller => "none (left out)".into(),
+            _ => shown,
+        };
         let args = &self.args;
+        let (has_memory, has_io) = (
+            self.controllers.memory.is_some(),
+            self.controllers.io.is_some(),
+        );
         let device = self.device.as_ref().map_or("none".into(), |device| {
             format!("{} ({})", device.name, device.number)
         });
         report::head(
             &[
                 ("cage", self.controllers.describe()),
-                ("memory", limit(args.memory, size::show(args.memory))),
-                ("reads/s", limit(args.iops.into(), args.iops.to_string())),
+                (
+                    "memory",
+                    limit(has_memory, args.memory, size::show(args.memory)),
+                ),
+                (
+                    "reads/s",
+                    limit(has_io, args.iops.into(), args.iops.to_string()),
+                ),
                 ("device", device),
                 ("data", self.dir.display().to_string()),
                 ("node", self.node.describe.clone()),

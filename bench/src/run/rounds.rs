@@ -12,6 +12,10 @@ use crate::report::{Disk, Goal, Row};
 use crate::side::Side;
 use crate::stats::Hits;
 
+/// Said beside rows that mean little.
+const UNLIMITED: &str =
+    "no memory limit: this row shows how much the page cache held, not the disk";
+
 /// What one round of one side gave.
 pub struct Measured {
     /// In the unit of the row.
@@ -121,6 +125,9 @@ pub fn compare(
         }
     }
     row.judge(values.native, values.hooked, goal);
+    if lab.controllers.memory.is_none() {
+        row.notes.push(UNLIMITED.into());
+    }
     Ok(())
 }
 
