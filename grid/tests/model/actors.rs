@@ -134,19 +134,19 @@ impl World {
         }
     }
 
-    /// The chain: if the file is not as the session left it, somebody else changed it.
+    /// The chain: unless the file is known to be as the session left it, somebody else may have
+    /// changed it, and what is cached of it is garbage.
     fn compare_stamp(&self, place: Place) {
         let (recorded, trust) = self.files().record(place.found).stamp();
-        let is_other = recorded != self.stat(place.file);
-        if self.files().is_current(place.found) && trust != Trust::None && is_other {
+        let is_ours = trust != Trust::None && recorded == self.stat(place.file);
+        if self.files().is_current(place.found) && !is_ours {
             cell::bump(&self.cells().file(place.hash).epoch);
         }
     }
 
     fn record_stamp(&self, place: Place) {
-        let record = self.files().record(place.found);
-        let (_, trust) = record.stamp();
-        if self.files().is_current(place.found) && trust != Trust::None {
+        if self.files().is_current(place.found) {
+            let record = self.files().record(place.found);
             record.set_stamp(self.stat(place.file), Trust::Chained);
         }
     }

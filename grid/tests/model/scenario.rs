@@ -184,6 +184,7 @@ pub const COLLIDING: Scenario = Scenario {
     },
     setup: |world| {
         world.open(9, 1, 12);
+        world.write(9, 1, 0);
         warm(world);
     },
     actors: &[
