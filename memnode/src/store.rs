@@ -93,8 +93,9 @@ impl Store {
         let shards = (bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
         let chunks = bytes / shards / (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK);
         let chunks = u32::try_from(chunks).unwrap_or(u32::MAX - 1);
-        let shards: io::Result<Vec<_>> =
-            (0..shards).map(|_| Ok(Mutex::new(Shard::reserve(chunks, eviction)?))).collect();
+        let shards: io::Result<Vec<_>> = (0..shards)
+            .map(|_| Ok(Mutex::new(Shard::reserve(chunks, eviction)?)))
+            .collect();
         Ok(Store {
             shards: shards?.into_boxed_slice(),
             hasher: RandomState::new(),
@@ -107,7 +108,9 @@ impl Store {
     /// # Errors
     /// The kernel refuses, usually by RLIMIT_MEMLOCK; the store works without.
     pub fn lock_memory(&self) -> io::Result<()> {
-        self.shards.iter().try_for_each(|shard| shard.lock().lock_memory())
+        self.shards
+            .iter()
+            .try_for_each(|shard| shard.lock().lock_memory())
     }
 
     /// What the store takes when full, index included, in bytes.
@@ -169,7 +172,9 @@ impl Store {
             return Err(SetError::TooLarge);
         }
         let (shard, hash) = self.place(key);
-        shard.lock().set((hash, key), value, expires_ms, mode, unix_ms)
+        shard
+            .lock()
+            .set((hash, key), value, expires_ms, mode, unix_ms)
     }
 
     /// Removes a key; was it there?
@@ -194,6 +199,8 @@ impl Store {
 /// Milliseconds of Unix time.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

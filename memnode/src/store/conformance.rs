@@ -95,7 +95,11 @@ fn what_fits_is_kept() {
         let store = store(policy);
         (0..400u32).for_each(|n| write(&store, &n.to_le_bytes(), &[n as u8; 4128]));
         for n in 0..400u32 {
-            assert_eq!(read(&store, &n.to_le_bytes()), Some(vec![n as u8; 4128]), "{policy:?}");
+            assert_eq!(
+                read(&store, &n.to_le_bytes()),
+                Some(vec![n as u8; 4128]),
+                "{policy:?}"
+            );
         }
         assert_eq!(store.counters().evictions, 0, "{policy:?}");
         assert_eq!((store.counters().items, store.counters().hits), (400, 400));
@@ -106,10 +110,14 @@ fn what_fits_is_kept() {
 fn a_full_store_takes_whatever_comes_next_in_any_size() {
     for policy in POLICIES {
         let store = store(policy);
-        for (n, bytes) in (0..2000u32).zip([4128, 8224, 100, 65_568, 4128, 1_000_000].iter().cycle())
+        for (n, bytes) in
+            (0..2000u32).zip([4128, 8224, 100, 65_568, 4128, 1_000_000].iter().cycle())
         {
             write(&store, &n.to_le_bytes(), &vec![n as u8; *bytes]);
-            assert_eq!(read(&store, &n.to_le_bytes()).map(|v| v.len()), Some(*bytes));
+            assert_eq!(
+                read(&store, &n.to_le_bytes()).map(|v| v.len()),
+                Some(*bytes)
+            );
             check_within_memory(&store);
         }
         assert!(store.counters().evictions > 1000, "{policy:?}");
@@ -122,8 +130,14 @@ fn the_largest_value_is_taken_and_a_larger_one_refused() {
         let store = store(policy);
         write(&store, b"k", &vec![1; VALUE_BYTES_MAX]);
         let over = vec![1; VALUE_BYTES_MAX + 1];
-        assert_eq!(store.set(b"k", &over, Some(0), SetMode::Always), Err(SetError::TooLarge));
-        assert_eq!(store.set(&[0; 513], b"", Some(0), SetMode::Always), Err(SetError::TooLarge));
+        assert_eq!(
+            store.set(b"k", &over, Some(0), SetMode::Always),
+            Err(SetError::TooLarge)
+        );
+        assert_eq!(
+            store.set(&[0; 513], b"", Some(0), SetMode::Always),
+            Err(SetError::TooLarge)
+        );
         assert_eq!(read(&store, b"k").map(|v| v.len()), Some(VALUE_BYTES_MAX));
     }
 }
@@ -132,17 +146,26 @@ fn the_largest_value_is_taken_and_a_larger_one_refused() {
 fn conditions_and_expiry_are_kept() {
     for policy in POLICIES {
         let store = store(policy);
-        assert_eq!(store.set(b"k", b"1", Some(0), SetMode::IfPresent), Ok(false));
+        assert_eq!(
+            store.set(b"k", b"1", Some(0), SetMode::IfPresent),
+            Ok(false)
+        );
         assert_eq!(store.set(b"k", b"1", Some(0), SetMode::IfAbsent), Ok(true));
         assert_eq!(store.set(b"k", b"2", Some(0), SetMode::IfAbsent), Ok(false));
         assert_eq!(read(&store, b"k"), Some(b"1".to_vec()));
         let later = unix_ms() + 100_000;
-        assert_eq!(store.set(b"k", b"3", Some(later), SetMode::IfPresent), Ok(true));
+        assert_eq!(
+            store.set(b"k", b"3", Some(later), SetMode::IfPresent),
+            Ok(true)
+        );
         assert_eq!(store.set(b"k", &[3; 5000], None, SetMode::Always), Ok(true));
         assert_eq!(store.peek(b"k", |value| value.expires_ms()), Some(later));
         assert_eq!(store.set(b"k", b"4", Some(1), SetMode::Always), Ok(true));
         assert_eq!(read(&store, b"k"), None);
-        assert_eq!((store.counters().expirations, store.counters().items), (1, 0));
+        assert_eq!(
+            (store.counters().expirations, store.counters().items),
+            (1, 0)
+        );
     }
 }
 
@@ -157,7 +180,11 @@ fn hits_beside_a_scan(policy: Eviction) -> u32 {
             None => write(&store, &hot, &[0; 4128]),
         }
         for scan in 0..3 {
-            write(&store, &(1_000_000 + turn * 3 + scan).to_le_bytes(), &[0; 4128]);
+            write(
+                &store,
+                &(1_000_000 + turn * 3 + scan).to_le_bytes(),
+                &[0; 4128],
+            );
         }
     }
     hits
@@ -165,7 +192,10 @@ fn hits_beside_a_scan(policy: Eviction) -> u32 {
 
 #[test]
 fn s3fifo_keeps_the_hot_set_through_a_scan_and_lru_does_not() {
-    let (s3fifo, lru) = (hits_beside_a_scan(Eviction::S3Fifo), hits_beside_a_scan(Eviction::Lru));
+    let (s3fifo, lru) = (
+        hits_beside_a_scan(Eviction::S3Fifo),
+        hits_beside_a_scan(Eviction::Lru),
+    );
     assert!(s3fifo > 18_000, "{s3fifo}");
     assert!(lru < 2_000, "{lru}");
 }

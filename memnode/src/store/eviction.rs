@@ -31,7 +31,9 @@ impl Eviction {
     /// The policy called so.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Eviction> {
-        [Eviction::S3Fifo, Eviction::Lru].into_iter().find(|eviction| eviction.name() == name)
+        [Eviction::S3Fifo, Eviction::Lru]
+            .into_iter()
+            .find(|eviction| eviction.name() == name)
     }
 
     /// A policy for a shard of so many chunks.

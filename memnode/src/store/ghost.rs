@@ -30,7 +30,10 @@ impl Ghost {
     /// For a shard of so many chunks.
     pub fn new(chunks: u32) -> Ghost {
         let sets = (chunks as usize / (4 * WAYS)).max(1);
-        Ghost { sets: vec![[Entry::default(); WAYS]; sets], departures: 0 }
+        Ghost {
+            sets: vec![[Entry::default(); WAYS]; sets],
+            departures: 0,
+        }
     }
 
     /// Notes that the item left.
@@ -38,11 +41,19 @@ impl Ghost {
         self.departures = self.departures.wrapping_add(1).max(1);
         let now = self.departures;
         let set = self.set(hash);
-        let age = |entry: &Entry| if entry.stamp == 0 { u32::MAX } else { now - entry.stamp };
-        let oldest = set.iter_mut().max_by_key(|entry| match now.checked_sub(entry.stamp) {
-            Some(_) => age(entry),
-            None => u32::MAX, // from before the counter wrapped
-        });
+        let age = |entry: &Entry| {
+            if entry.stamp == 0 {
+                u32::MAX
+            } else {
+                now - entry.stamp
+            }
+        };
+        let oldest = set
+            .iter_mut()
+            .max_by_key(|entry| match now.checked_sub(entry.stamp) {
+                Some(_) => age(entry),
+                None => u32::MAX, // from before the counter wrapped
+            });
         if let Some(entry) = oldest {
             *entry = Entry { hash, stamp: now };
         }
@@ -50,7 +61,10 @@ impl Ghost {
 
     /// Did the item leave not long ago? If so, forgets that.
     pub fn forget(&mut self, hash: u32) -> bool {
-        let found = self.set(hash).iter_mut().find(|entry| entry.stamp != 0 && entry.hash == hash);
+        let found = self
+            .set(hash)
+            .iter_mut()
+            .find(|entry| entry.stamp != 0 && entry.hash == hash);
         match found {
             Some(entry) => {
                 *entry = Entry::default();

@@ -15,7 +15,11 @@ pub struct List {
 impl List {
     /// A queue without items.
     pub const fn new() -> List {
-        List { head: NONE, tail: NONE, chunks: 0 }
+        List {
+            head: NONE,
+            tail: NONE,
+            chunks: 0,
+        }
     }
 
     /// The weight of all items, in chunks.
@@ -63,7 +67,9 @@ mod tests {
     fn items_leave_in_the_order_they_came_wherever_one_is_taken_out() {
         let mut slab = Slab::reserve(8).unwrap();
         let mut list = List::new();
-        let items: Vec<u32> = (0..4u8).map(|n| slab.insert(&[n], b"", 0).unwrap()).collect();
+        let items: Vec<u32> = (0..4u8)
+            .map(|n| slab.insert(&[n], b"", 0).unwrap())
+            .collect();
         for taken in 0..4 {
             items.iter().for_each(|item| list.push(&mut slab, *item));
             assert_eq!(list.chunks(), 4);

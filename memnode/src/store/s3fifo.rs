@@ -35,7 +35,12 @@ impl S3Fifo {
     /// Without items, for a shard of so many chunks.
     pub fn new(chunks: u32, ghost: Ghost) -> S3Fifo {
         let small_chunks_max = chunks / SMALL_SHARE;
-        S3Fifo { small: List::new(), main: List::new(), ghost, small_chunks_max }
+        S3Fifo {
+            small: List::new(),
+            main: List::new(),
+            ghost,
+            small_chunks_max,
+        }
     }
 
     fn enter_main(&mut self, slab: &mut Slab, item: u32) {
@@ -92,7 +97,13 @@ impl Policy for S3Fifo {
 
     fn victim(&mut self, slab: &mut Slab) -> Option<u32> {
         let small_first = self.small.chunks() > self.small_chunks_max;
-        let small = if small_first { self.leave_small(slab) } else { None };
-        small.or_else(|| self.leave_main(slab)).or_else(|| self.leave_small(slab))
+        let small = if small_first {
+            self.leave_small(slab)
+        } else {
+            None
+        };
+        small
+            .or_else(|| self.leave_main(slab))
+            .or_else(|| self.leave_small(slab))
     }
 }

@@ -58,7 +58,13 @@ impl Shard {
         let buckets = vec![NONE; (chunks / CHUNKS_PER_BUCKET).max(1) as usize];
         let policy = eviction.policy(chunks);
         let slab = Slab::reserve(chunks)?;
-        Ok(Shard { slab, buckets, policy, eviction, counters: Counters::default() })
+        Ok(Shard {
+            slab,
+            buckets,
+            policy,
+            eviction,
+            counters: Counters::default(),
+        })
     }
 
     /// Keeps the values out of swap.
@@ -69,7 +75,10 @@ impl Shard {
     /// The counters now.
     pub fn counters(&self) -> Counters {
         let chunks_used = u64::from(self.slab.chunks() - self.slab.free_chunks());
-        Counters { chunks_used, ..self.counters }
+        Counters {
+            chunks_used,
+            ..self.counters
+        }
     }
 
     /// The item under `key`, read and counted; `None` is a miss.
@@ -80,13 +89,19 @@ impl Shard {
         };
         self.counters.hits += 1;
         self.policy.touched(&mut self.slab, item);
-        Some(Value { slab: &self.slab, item })
+        Some(Value {
+            slab: &self.slab,
+            item,
+        })
     }
 
     /// The item under `key`, looked at without a trace.
     pub fn peek(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> Option<Value<'_>> {
         let item = self.find_live(hash, key, now_ms)?;
-        Some(Value { slab: &self.slab, item })
+        Some(Value {
+            slab: &self.slab,
+            item,
+        })
     }
 
     /// Stores a value; `false` if `mode` forbids it. `expires_ms` `None` keeps what is there.

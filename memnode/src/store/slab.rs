@@ -83,7 +83,13 @@ impl Slab {
     /// The kernel refuses the memory.
     pub fn reserve(chunks: u32) -> io::Result<Slab> {
         let arena = Arena::reserve(chunks as usize * CHUNK_BYTES)?;
-        Ok(Slab { arena, chunks, fresh: 0, free: NONE, free_chunks: chunks })
+        Ok(Slab {
+            arena,
+            chunks,
+            fresh: 0,
+            free: NONE,
+            free_chunks: chunks,
+        })
     }
 
     /// Keeps the chunks out of swap; see [`Arena::lock`].
@@ -313,7 +319,9 @@ mod tests {
         let mut slab = Slab::reserve(64).unwrap();
         let content: Vec<u8> = (0..40_000u32).map(|n| (n % 251) as u8).collect();
         for bytes in (0..5000).chain([40_000]) {
-            let item = slab.insert(b"a key of 16 byte", &content[..bytes], 7).unwrap();
+            let item = slab
+                .insert(b"a key of 16 byte", &content[..bytes], 7)
+                .unwrap();
             assert_eq!(slab.key(item), b"a key of 16 byte");
             assert_eq!(slab.free_chunks(), 64 - slab.chunks_of(item));
             let mut out = Vec::new();
@@ -337,6 +345,9 @@ mod tests {
     fn a_four_kib_block_costs_less_than_three_percent() {
         let chunks = chunks_for(wire::KEY_BYTES, wire::HEADER_BYTES + 4096);
         let bytes = chunks as usize * (CHUNK_BYTES + super::super::shard::INDEX_BYTES_PER_CHUNK);
-        assert!(bytes * 100 <= 4096 * 103, "{bytes} bytes for a block of 4096");
+        assert!(
+            bytes * 100 <= 4096 * 103,
+            "{bytes} bytes for a block of 4096"
+        );
     }
 }

@@ -1,0 +1,229 @@
+//! PING, ECHO, AUTH, HELLO, SELECT, CLIENT, QUIT, RESET: the manners of a connection.
+//!
+//! Called through the table of commands. A password is compared in constant time, and a wrong one
+//! costs the client its connection after the answer, so that guessing costs a handshake each.
+
+use std::hint::black_box;
+
+use super::{Context, unknown_subcommand, wrong_arguments};
+use crate::server::NAME_BYTES_MAX;
+
+const OK: &str = "OK";
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the \
+    default user. Are you sure your configuration is correct?";
+
+/// PING [message]
+pub fn ping(context: &mut Context<'_>) {
+    match context.args.len() {
+        1 => context.reply.simple("PONG"),
+        2 => context.reply.bulk(context.args.get(1)),
+        _ => wrong_arguments(context, "ping"),
+    }
+}
+
+/// ECHO message
+pub fn echo(context: &mut Context<'_>) {
+    context.reply.bulk(context.args.get(1));
+}
+
+/// SELECT 0: there is one database.
+pub fn select(context: &mut Context<'_>) {
+    match wire::resp::number::parse_decimal(context.args.get(1)) {
+        Some(0) => context.reply.simple(OK),
+        Some(_) => context.reply.error("ERR DB index is out of range"),
+        None => context
+            .reply
+            .error("ERR value is not an integer or out of range"),
+    }
+}
+
+/// QUIT
+pub fn quit(context: &mut Context<'_>) {
+    context.reply.simple(OK);
+    context.session.closing = true;
+}
+
+/// RESET: as a fresh connection.
+pub fn reset(context: &mut Context<'_>) {
+    context.session.resp3 = false;
+    context.session.authenticated = context.shared.config.password.is_none();
+    context.session.client.facts.names.lock().name.clear();
+    context.reply.simple("RESET");
+}
+
+/// AUTH [user] password: the only user is `default`.
+pub fn auth(context: &mut Context<'_>) {
+    let args = context.args;
+    let (user, password) = match args.len() {
+        2 => (&b"default"[..], args.get(1)),
+        3 => (args.get(1), args.get(2)),
+        _ => return context.reply.error("ERR syntax error"),
+    };
+    if context.shared.config.password.is_none() && args.len() == 2 {
+        return context.reply.error(NO_PASSWORD);
+    }
+    if log_in(context, user, password) {
+        context.reply.simple(OK);
+    }
+}
+
+/// HELLO [2|3 [AUTH user password] [SETNAME name]]
+pub fn hello(context: &mut Context<'_>) {
+    let args = context.args;
+    let resp3 = match args.get(1) {
+        b"" => context.session.resp3,
+        b"2" => false,
+        b"3" => true,
+        _ => return context.reply.error("NOPROTO unsupported protocol version"),
+    };
+    let mut index = 2;
+    while index < args.len() {
+        if args.is(index, "auth") && index + 2 < args.len() {
+            if !log_in(context, args.get(index + 1), args.get(index + 2)) {
+                return;
+            }
+            index += 3;
+        } else if args.is(index, "setname") && index + 1 < args.len() {
+            let Some(name) = valid_name(args.get(index + 1)) else {
+                return context.reply.error(BAD_NAME);
+            };
+            context.session.client.facts.names.lock().name = name;
+            index += 2;
+        } else {
+            return context.reply.error("ERR syntax error in HELLO");
+        }
+    }
+    if !context.session.authenticated {
+        return context.reply.error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
+        );
+    }
+    context.session.resp3 = resp3;
+    context.reply.resp3 = resp3;
+    greet(context);
+}
+
+fn greet(context: &mut Context<'_>) {
+    let id = context.session.client.facts.id;
+    let reply = &mut context.reply;
+    let protocol = if reply.resp3 { 3 } else { 2 };
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"memnode");
+    reply.bulk(b"version");
+    reply.bulk(super::info::REDIS_VERSION.as_bytes());
+    reply.bulk(b"proto");
+    reply.integer(protocol);
+    reply.bulk(b"id");
+    reply.integer(id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+}
+
+/// Checks a password; a wrong one is answered, and ends the connection.
+fn log_in(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> bool {
+    let right = match &context.shared.config.password {
+        Some(expected) => same(expected, password) & (user == b"default"),
+        None => user == b"default",
+    };
+    if right {
+        context.session.authenticated = true;
+    } else {
+        context.reply.error(WRONG_PASSWORD);
+        context.session.closing = true;
+        tracing::warn!(peer = %context.session.client.facts.peer, "wrong password");
+    }
+    right
+}
+
+/// Compares without telling by its duration where the difference is.
+fn same(expected: &[u8], given: &[u8]) -> bool {
+    let mut difference = u8::from(expected.len() != given.len());
+    for (index, byte) in given.iter().enumerate() {
+        let other = expected
+            .get(index % expected.len().max(1))
+            .copied()
+            .unwrap_or(0);
+        difference = black_box(difference | (byte ^ other));
+    }
+    difference == 0
+}
+
+const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// A name as Redis allows it, and not longer than anybody needs.
+fn valid_name(name: &[u8]) -> Option<String> {
+    let fine = name.len() <= NAME_BYTES_MAX && name.iter().all(u8::is_ascii_graphic);
+    fine.then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// CLIENT SETNAME|GETNAME|ID|INFO|LIST|SETINFO|NO-EVICT|NO-TOUCH
+pub fn client(context: &mut Context<'_>) {
+    let args = context.args;
+    let facts = context.session.client.facts.clone();
+    match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
+        (b"ID", 2) => context.reply.integer(facts.id as i64),
+        (b"INFO", 2) => context.reply.text(&facts.line()),
+        (b"LIST", _) => {
+            let lines: String = context
+                .shared
+                .clients
+                .list()
+                .iter()
+                .map(|c| c.line())
+                .collect();
+            context.reply.text(&lines);
+        }
+        (b"GETNAME", 2) => match facts.names.lock().name.as_str() {
+            "" => context.reply.nil(),
+            name => context.reply.bulk(name.as_bytes()),
+        },
+        (b"SETNAME", 3) => match valid_name(args.get(2)) {
+            Some(name) => {
+                facts.names.lock().name = name;
+                context.reply.simple(OK);
+            }
+            None => context.reply.error(BAD_NAME),
+        },
+        (b"SETINFO", 4) => set_info(context),
+        (b"NO-EVICT" | b"NO-TOUCH", 3) => context.reply.simple(OK),
+        _ => unknown_subcommand(context, "CLIENT"),
+    }
+}
+
+fn set_info(context: &mut Context<'_>) {
+    let args = context.args;
+    let Some(value) = valid_name(args.get(3)) else {
+        return context.reply.error(BAD_NAME);
+    };
+    let facts = context.session.client.facts.clone();
+    if args.is(2, "lib-name") {
+        facts.names.lock().lib_name = value;
+    } else if args.is(2, "lib-ver") {
+        facts.names.lock().lib_version = value;
+    } else {
+        return context.reply.error("ERR Unrecognized option");
+    }
+    context.reply.simple(OK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn only_the_password_is_the_password() {
+        assert!(same(b"secret", b"secret"));
+        for wrong in [&b""[..], b"secre", b"secrets", b"secretsecret", b"Secret"] {
+            assert!(!same(b"secret", wrong), "{wrong:?}");
+        }
+        assert!(!same(b"", b"x"));
+    }
+}

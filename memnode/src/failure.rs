@@ -1,0 +1,84 @@
+//! What went wrong, in three lines: what failed, what it means, what to type.
+//!
+//! Called wherever the program can fail; printed in one place, by `main`.
+
+use std::fmt;
+use std::io;
+
+use memnode::{MEMORY_BYTES_MIN, NodeError, size};
+
+/// Exit status for a command line or a setting that cannot be.
+const USAGE: u8 = 2;
+
+/// Exit status for everything else.
+const OWN: u8 = 1;
+
+/// A failure to be told to a person.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    means: String,
+    instead: String,
+    /// What the program exits with.
+    pub status: u8,
+}
+
+impl Failure {
+    /// A setting that cannot be.
+    pub fn usage(what: impl Into<String>, means: impl Into<String>, instead: &str) -> Failure {
+        let (what, means) = (what.into(), means.into());
+        Failure {
+            what,
+            means,
+            instead: instead.to_string(),
+            status: USAGE,
+        }
+    }
+
+    /// Something that should have worked.
+    pub fn own(what: impl Into<String>, means: impl Into<String>, instead: &str) -> Failure {
+        Failure {
+            status: OWN,
+            ..Failure::usage(what, means, instead)
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "memnode: {}", self.what)?;
+        writeln!(f, "  {}", self.means)?;
+        write!(f, "  try: {}", self.instead)
+    }
+}
+
+/// The node itself failed.
+pub fn node(error: NodeError) -> Failure {
+    let least = size::format(MEMORY_BYTES_MIN as u64);
+    match error {
+        NodeError::TooSmall { .. } => Failure::usage(
+            error.to_string(),
+            "connections and the program itself need their share before the first block",
+            &format!("memnode --memory {least}"),
+        ),
+        NodeError::Memory { .. } => Failure::own(
+            error.to_string(),
+            "a limit of this process or of the machine is in the way",
+            "a smaller --memory, or look at `ulimit -v` and vm.overcommit_memory",
+        ),
+        error => Failure::own(
+            error.to_string(),
+            "the operating system refused a socket or a thread",
+            "look at `ulimit -n` and `ulimit -u`",
+        ),
+    }
+}
+
+/// The runtime could not be started.
+pub fn runtime(error: io::Error) -> Failure {
+    Failure::own(
+        format!("cannot start: {error}"),
+        "the operating system refused a thread, a descriptor or a signal handler",
+        "look at `ulimit -n` and `ulimit -u`",
+    )
+}

@@ -1,0 +1,90 @@
+//! The command line, declared once: help text and environment names derive from it.
+//!
+//! Called by `main`. Values stay text here; `settings` judges them, together with what the
+//! environment and the file say, so that one wrong value gets one message wherever it came from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Lends this machine's memory to its neighbours: a cache of file blocks that speaks the Redis
+/// protocol. Settings: flag, then MEMNODE_* variable, then file, then default.
+#[derive(Debug, Parser)]
+#[command(name = "memnode", version, args_conflicts_with_subcommands = true)]
+pub struct Command {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve; the same as no command at all
+    Serve(Flags),
+}
+
+impl Command {
+    /// The flags, wherever they were written.
+    pub fn flags(self) -> Flags {
+        match self.verb {
+            Some(Verb::Serve(flags)) => flags,
+            None => self.flags,
+        }
+    }
+}
+
+/// What can be set on the command line, or by the variable of the same name.
+#[derive(Args, Debug, Default)]
+pub struct Flags {
+    /// Where to listen [default: 127.0.0.1:7420]
+    #[arg(long, env = "MEMNODE_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+
+    /// All the memory it may take: KiB, MiB, GiB or bytes; auto is half of what is available when
+    /// it starts [default: auto]
+    #[arg(long, env = "MEMNODE_MEMORY", value_name = "SIZE|auto")]
+    pub memory: Option<String>,
+
+    /// What is thrown away when memory is full [default: s3fifo]
+    #[arg(long, env = "MEMNODE_EVICTION", value_name = "s3fifo|lru")]
+    pub eviction: Option<String>,
+
+    /// File that holds the password clients must say (AUTH)
+    #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// Let everybody in who can reach the address
+    #[arg(
+        long,
+        env = "MEMNODE_NO_AUTH",
+        value_parser = clap::builder::FalseyValueParser::new(),
+    )]
+    pub no_auth: bool,
+
+    /// Read settings from this file instead of /etc/ramgrid/memnode.toml
+    #[arg(long, env = "MEMNODE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_may_be_said_or_left_out() {
+        for line in [
+            &["memnode", "--memory", "1GiB"][..],
+            &["memnode", "serve", "--memory", "1GiB"],
+        ] {
+            let flags = Command::try_parse_from(line).unwrap().flags();
+            assert_eq!(flags.memory.as_deref(), Some("1GiB"));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The node as a server: accepts, admits, hands sockets to workers, ends when told.
+//!
+//! Called with a bound socket and a future that ends it; `worker` does the serving. Admission is
+//! decided here, once: whoever is not let in is told so and costs nothing further.
+
+mod clients;
+mod connection;
+mod receive;
+mod shared;
+mod spin;
+mod worker;
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use clients::{Client, NAME_BYTES_MAX};
+pub(crate) use connection::Session;
+pub(crate) use shared::Shared;
+
+use crate::config::{Budget, Config, MEMORY_BYTES_MIN};
+use worker::{Admitted, Worker};
+
+/// How long accepting pauses when the process has run out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a node cannot be built or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Less memory than a node needs for anything at all.
+    #[error(
+        "{given_bytes} bytes are too little for a node: at least {MEMORY_BYTES_MIN} are needed"
+    )]
+    TooSmall {
+        /// What it was given.
+        given_bytes: usize,
+    },
+    /// The kernel does not give the memory.
+    #[error("cannot reserve {wanted_bytes} bytes of memory: {cause}")]
+    Memory {
+        /// What was asked for.
+        wanted_bytes: usize,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// Threads or the listening socket failed.
+    #[error("cannot serve: {0}")]
+    Serve(#[from] io::Error),
+}
+
+/// What a node has done so far and holds now, as one look at its counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Blocks held now.
+    pub items: u64,
+    /// Memory in use by blocks now, index included, in bytes.
+    pub used_bytes: u64,
+    /// Memory that blocks may take, index included, in bytes.
+    pub capacity_bytes: u64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Blocks given up for lack of room.
+    pub evictions: u64,
+    /// Values stored.
+    pub sets: u64,
+    /// Requests answered.
+    pub commands: u64,
+    /// Connections open now.
+    pub connections: u64,
+}
+
+/// A memory node, its memory reserved. Cheap to clone: all clones are one node.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+}
+
+/// Builds a node and serves until `shutdown` ends; see [`Node::run`].
+///
+/// # Errors
+/// [`NodeError`]: too little memory, none to be had, or no threads.
+pub async fn run(
+    listener: StdListener,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
+    Node::new(config)?.run(listener, shutdown).await
+}
+
+impl Node {
+    /// Reserves a node's memory.
+    ///
+    /// # Errors
+    /// [`NodeError::TooSmall`] or [`NodeError::Memory`].
+    pub fn new(config: Config) -> Result<Node, NodeError> {
+        let too_small = NodeError::TooSmall {
+            given_bytes: config.memory_bytes,
+        };
+        let budget = Budget::of(&config).ok_or(too_small)?;
+        let wanted_bytes = budget.store_bytes;
+        let shared = Shared::new(config, budget);
+        let shared = shared.map_err(|cause| NodeError::Memory {
+            wanted_bytes,
+            cause,
+        })?;
+        if let Err(error) = shared.store.lock_memory() {
+            tracing::debug!(%error, "blocks may be swapped out: RLIMIT_MEMLOCK is too low to lock");
+        }
+        Ok(Node {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Serves `listener` until `shutdown` ends, then closes every connection and returns. Needs a
+    /// tokio runtime only for accepting; serving has its own threads.
+    ///
+    /// # Errors
+    /// [`NodeError::Serve`]: the socket is not one to listen on, or no thread can be started.
+    pub async fn run(
+        &self,
+        listener: StdListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), NodeError> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let (stop, stopped) = watch::channel(false);
+        let workers: io::Result<Vec<Worker>> = (0..self.shared.config.workers.max(1))
+            .map(|index| Worker::start(index, self.shared.clone(), stopped.clone()))
+            .collect();
+        let workers = workers?;
+        tokio::select! {
+            () = accept_all(&listener, &self.shared, &workers) => {}
+            () = shutdown => {}
+        }
+        drop(listener);
+        let _ = stop.send(true);
+        for worker in workers {
+            worker.join().await;
+        }
+        Ok(())
+    }
+}
+
+async fn accept_all(listener: &TcpListener, shared: &Arc<Shared>, workers: &[Worker]) {
+    let places = Arc::new(Semaphore::new(shared.budget.connections_max));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            shared.rejected.fetch_add(1, Relaxed);
+            refuse(&stream);
+            continue;
+        };
+        let client = shared.clients.enter(peer);
+        let least_loaded = workers.iter().min_by_key(|worker| worker.connections());
+        if let (Some(worker), Ok(stream)) = (least_loaded, stream.into_std()) {
+            worker.hand_over(Admitted {
+                stream,
+                client,
+                place,
+            });
+        }
+    }
+}
+
+fn refuse(stream: &TcpStream) {
+    // Fresh sockets have room for a line; a peer that is gone already does not need it.
+    let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+}

@@ -1,0 +1,351 @@
+//! One connection: bytes in, requests run, bytes out, in turns.
+//!
+//! Called by `worker`. A turn takes what has arrived, runs every whole request in it and sends all
+//! replies with one write; it does not wait for anything. Between turns a connection owns nothing
+//! but the beginning of an unfinished request and replies that did not fit into the socket, and
+//! both are charged against a budget of the whole node. While replies wait, it is not read from.
+//!
+//! What a hostile peer can reach: one error line, and a closed connection.
+
+use std::cell::RefCell;
+use std::io;
+use std::io::ErrorKind::WouldBlock;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use wire::resp::request::{Limits, Parser, Step};
+
+use super::shared::{Charge, Shared};
+use super::{Client, receive, spin};
+use crate::commands;
+use crate::config::{INPUT_BYTES, REPLY_BYTES_MAX};
+use crate::store::VALUE_BYTES_MAX;
+
+/// An unfinished request, or a reply nobody takes, ends the connection after this long.
+const STALL_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What a refused peer may still send before the connection is closed over it.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Replies are sent when so many bytes have gathered, even if requests are left.
+const BURST_BYTES: usize = INPUT_BYTES;
+
+/// Who has not said the password may not keep more than this of an unfinished request, in bytes.
+const STRANGER_BYTES_MAX: usize = 16 * 1024;
+
+/// Read at least so much at once into an unfinished request, in bytes.
+const READ_BYTES_MIN: usize = 16 * 1024;
+
+const LIMITS: Limits = Limits {
+    bulk_bytes_max: VALUE_BYTES_MAX,
+    request_bytes_max: VALUE_BYTES_MAX + 64 * 1024,
+};
+
+/// What a worker uses during a turn and no connection keeps.
+struct Scratch {
+    input: Box<[u8]>,
+    parser: Box<Parser>,
+    out: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; INPUT_BYTES].into_boxed_slice(),
+        parser: Box::new(Parser::new(LIMITS)),
+        out: Vec::with_capacity(BURST_BYTES),
+    });
+}
+
+/// What a client has told us about itself, for the commands.
+pub struct Session {
+    /// Its entry in the list of clients.
+    pub client: Client,
+    /// Has it said the password, or is there none?
+    pub authenticated: bool,
+    /// Does it speak RESP3?
+    pub resp3: bool,
+    /// Set by a command after whose reply the connection ends.
+    pub closing: bool,
+}
+
+/// The beginning of a request that has not come whole, or requests that wait for their turn.
+struct Partial {
+    parser: Box<Parser>,
+    bytes: Vec<u8>,
+    /// How many more bytes the request needs at least.
+    wanted: usize,
+    charge: Charge,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Wait for input.
+    Read,
+    /// Run the requests that are here already.
+    Run,
+    /// Wait until the socket takes replies.
+    Send,
+    /// End at once: the peer has.
+    Close,
+    /// Say no more, and end when the peer has seen what was said.
+    Linger,
+}
+
+/// How far a turn came.
+struct Progress {
+    /// Bytes of input used up.
+    consumed: usize,
+    /// How many more bytes the next request needs; 0: it may be here, but the burst is full.
+    wanted: usize,
+}
+
+/// One connection.
+pub struct Connection {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    session: Session,
+    partial: Option<Partial>,
+    /// Replies that the socket did not take, and from where on.
+    unsent: (Vec<u8>, usize),
+    unsent_charge: Charge,
+}
+
+impl Connection {
+    /// Takes over a socket that does not block.
+    pub fn new(stream: TcpStream, shared: Arc<Shared>, client: Client) -> Connection {
+        // One-block round trips are the point: never wait to fill a packet.
+        let _ = stream.set_nodelay(true);
+        let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+        let authenticated = shared.config.password.is_none();
+        let session = Session {
+            client,
+            authenticated,
+            resp3: false,
+            closing: false,
+        };
+        let unsent_charge = Charge::new(shared.clone());
+        Connection {
+            stream,
+            shared,
+            session,
+            partial: None,
+            unsent: (Vec::new(), 0),
+            unsent_charge,
+        }
+    }
+
+    /// Serves until either side ends it.
+    pub async fn serve(mut self) {
+        let mut next = Next::Read;
+        loop {
+            let result = match next {
+                Next::Read => self.wait_and_read().await,
+                Next::Run => self.turn(false),
+                Next::Send => self.wait_and_send().await,
+                Next::Linger => return self.linger().await,
+                Next::Close => return,
+            };
+            next = match result {
+                Ok(next) => next,
+                Err(error) if error.kind() == WouldBlock => Next::Read,
+                Err(_) => return, // reset by the peer: its business
+            };
+        }
+    }
+
+    async fn wait_and_read(&mut self) -> io::Result<Next> {
+        if self.partial.is_none() {
+            self.stream.readable().await?;
+        } else if timeout(STALL_TIME_MAX, self.stream.readable())
+            .await
+            .is_err()
+        {
+            return Ok(Next::Close);
+        }
+        self.turn(true)
+    }
+
+    async fn wait_and_send(&mut self) -> io::Result<Next> {
+        let (bytes, from) = &mut self.unsent;
+        while *from < bytes.len() {
+            if timeout(STALL_TIME_MAX, self.stream.writable())
+                .await
+                .is_err()
+            {
+                return Ok(Next::Close);
+            }
+            match self.stream.try_write(&bytes[*from..]) {
+                Ok(sent) => *from += sent,
+                Err(error) if error.kind() == WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsent = (Vec::new(), 0);
+        self.unsent_charge.resize(0);
+        Ok(self.after_sending())
+    }
+
+    /// Closing over unread input would reset the connection and might destroy our last words.
+    async fn linger(mut self) {
+        let _ = self.stream.shutdown().await;
+        let drained = async {
+            let mut sink = vec![0; READ_BYTES_MIN];
+            while self.stream.readable().await.is_ok() {
+                match self.stream.try_read(&mut sink) {
+                    Ok(0) => return,
+                    Err(error) if error.kind() != WouldBlock => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = timeout(LINGER_TIME_MAX, drained).await;
+    }
+
+    fn turn(&mut self, read: bool) -> io::Result<Next> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let open = match self.partial.take() {
+                None => self.turn_fresh(scratch),
+                Some(partial) => self.turn_partial(scratch, partial, read),
+            }?;
+            let next = if open {
+                self.send(&mut scratch.out)?
+            } else {
+                Next::Close
+            };
+            scratch.out.clear();
+            scratch.out.shrink_to(2 * BURST_BYTES);
+            spin::answered();
+            Ok(next)
+        })
+    }
+
+    /// The usual turn: nothing left over, whole requests in the worker's own buffer. `false`: the
+    /// peer has ended the connection.
+    fn turn_fresh(&mut self, scratch: &mut Scratch) -> io::Result<bool> {
+        let received = receive::into_slice(&self.stream, &mut scratch.input)?;
+        if received == 0 {
+            return Ok(false);
+        }
+        spin::arrived();
+        let bytes = &scratch.input[..received];
+        let progress = self.run_all(&mut scratch.parser, bytes, &mut scratch.out);
+        if progress.consumed < received && !self.session.closing {
+            let bytes = bytes[progress.consumed..].to_vec();
+            let parser = mem::replace(&mut scratch.parser, Box::new(Parser::new(LIMITS)));
+            let charge = Charge::new(self.shared.clone());
+            let partial = Partial {
+                parser,
+                bytes,
+                wanted: progress.wanted,
+                charge,
+            };
+            self.keep(partial, &mut scratch.out);
+        } else if self.session.closing {
+            // A refused request must not be the beginning of the next connection's.
+            *scratch.parser = Parser::new(LIMITS);
+        }
+        Ok(true)
+    }
+
+    /// A turn that goes on where an earlier one had to stop.
+    fn turn_partial(
+        &mut self,
+        scratch: &mut Scratch,
+        mut partial: Partial,
+        read: bool,
+    ) -> io::Result<bool> {
+        if read {
+            partial.bytes.reserve(partial.wanted.max(READ_BYTES_MIN));
+            let received = receive::into_spare(&self.stream, &mut partial.bytes);
+            if !matches!(received, Ok(1..)) {
+                self.partial = Some(partial);
+                return received.map(|_| false);
+            }
+            spin::arrived();
+        }
+        let progress = self.run_all(&mut partial.parser, &partial.bytes, &mut scratch.out);
+        partial.bytes.drain(..progress.consumed);
+        partial.wanted = progress.wanted;
+        if !partial.bytes.is_empty() && !self.session.closing {
+            self.keep(partial, &mut scratch.out);
+        }
+        Ok(true)
+    }
+
+    /// Keeps an unfinished request if the budget allows, else ends the connection with a word.
+    fn keep(&mut self, mut partial: Partial, out: &mut Vec<u8>) {
+        let stranger = !self.session.authenticated && partial.bytes.len() > STRANGER_BYTES_MAX;
+        if stranger
+            || !partial
+                .charge
+                .resize(partial.bytes.capacity() + size_of::<Parser>())
+        {
+            out.extend_from_slice(b"-ERR no memory for unfinished requests, try again later\r\n");
+            self.session.closing = true;
+            return;
+        }
+        self.partial = Some(partial);
+    }
+
+    /// Runs whole requests until input or patience end.
+    fn run_all(&mut self, parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> Progress {
+        let (mut consumed, mut commands) = (0, 0);
+        let wanted = loop {
+            if out.len() >= BURST_BYTES {
+                break 0;
+            }
+            let rest = &bytes[consumed..];
+            match parser.parse(rest) {
+                Ok(Step::Ready { consumed: taken }) => {
+                    commands::run(&self.shared, &mut self.session, parser, rest, out);
+                    commands += 1;
+                    consumed += taken;
+                }
+                Ok(Step::More { bytes }) => break bytes,
+                Err(error) => {
+                    out.extend_from_slice(format!("-ERR {error}\r\n").as_bytes());
+                    self.session.closing = true;
+                }
+            }
+            if self.session.closing {
+                break 0;
+            }
+        };
+        self.shared.commands.fetch_add(commands, Relaxed);
+        Progress { consumed, wanted }
+    }
+
+    /// Sends a burst with one write; what the socket does not take is kept.
+    fn send(&mut self, out: &mut [u8]) -> io::Result<Next> {
+        debug_assert!(out.len() <= BURST_BYTES + REPLY_BYTES_MAX + 64 * 1024);
+        if out.is_empty() {
+            return Ok(self.after_sending());
+        }
+        let sent = match self.stream.try_write(out) {
+            Err(error) if error.kind() == WouldBlock => 0,
+            sent => sent?,
+        };
+        if sent == out.len() {
+            return Ok(self.after_sending());
+        }
+        if !self.unsent_charge.resize(out.len() - sent) {
+            return Ok(Next::Close); // too many clients that do not read their replies
+        }
+        self.unsent = (out[sent..].to_vec(), 0);
+        Ok(Next::Send)
+    }
+
+    fn after_sending(&self) -> Next {
+        match &self.partial {
+            _ if self.session.closing => Next::Linger,
+            Some(partial) if partial.wanted == 0 => Next::Run,
+            _ => Next::Read,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What all threads of a node see: configuration, store, counters, clients.
+//!
+//! Called from everywhere in the server. Everything in it is fixed, atomic or behind its own lock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use super::Stats;
+use super::clients::Clients;
+use crate::config::{Budget, Config};
+use crate::store::Store;
+
+/// The common ground of one node.
+pub struct Shared {
+    /// What the node was told.
+    pub config: Config,
+    /// How it divided its memory.
+    pub budget: Budget,
+    /// The blocks.
+    pub store: Store,
+    /// Who is connected.
+    pub clients: Clients,
+    /// Since when the node is up, for `uptime_in_seconds`.
+    pub started: Instant,
+    /// Requests answered; workers add a burst at a time.
+    pub commands: AtomicU64,
+    /// Connections turned away because all places were taken.
+    pub rejected: AtomicU64,
+    /// Bytes that connections hold beyond their turn, see [`Charge`].
+    pub buffered_bytes: AtomicUsize,
+    /// Workers that busily wait right now.
+    pub spinning: AtomicUsize,
+    /// How many may: half of the processors. Kept here because asking reads files.
+    pub spinning_max: usize,
+}
+
+impl Shared {
+    /// Reserves the store.
+    ///
+    /// # Errors
+    /// The kernel does not give the memory.
+    pub fn new(config: Config, budget: Budget) -> io::Result<Shared> {
+        Ok(Shared {
+            store: Store::reserve(budget.store_bytes, config.eviction)?,
+            config,
+            budget,
+            clients: Clients::default(),
+            started: Instant::now(),
+            commands: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            buffered_bytes: AtomicUsize::new(0),
+            spinning: AtomicUsize::new(0),
+            spinning_max: available_parallelism().map_or(1, usize::from) / 2,
+        })
+    }
+
+    /// One look at all counters.
+    pub fn stats(&self) -> Stats {
+        let counters = self.store.counters();
+        Stats {
+            items: counters.items,
+            used_bytes: self.store.used_bytes(),
+            capacity_bytes: self.store.capacity_bytes() as u64,
+            hits: counters.hits,
+            misses: counters.misses,
+            evictions: counters.evictions,
+            sets: counters.sets,
+            commands: self.commands.load(Relaxed),
+            connections: self.clients.len() as u64,
+        }
+    }
+}
+
+/// Bytes that one connection holds between its turns, counted against the budget of all. Given
+/// back when dropped.
+pub struct Charge {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Holds nothing yet.
+    pub fn new(shared: Arc<Shared>) -> Charge {
+        Charge { shared, bytes: 0 }
+    }
+
+    /// Holds so many bytes from now on; `false` if that is over the budget (nothing changes then).
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        let total = &self.shared.buffered_bytes;
+        if bytes <= self.bytes {
+            total.fetch_sub(self.bytes - bytes, Relaxed);
+        } else {
+            let more = bytes - self.bytes;
+            if total.fetch_add(more, Relaxed) + more > self.shared.budget.buffers_bytes {
+                total.fetch_sub(more, Relaxed);
+                return false;
+            }
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shared.buffered_bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}

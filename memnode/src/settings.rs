@@ -1,0 +1,215 @@
+//! What the node is told, gathered: flag, then MEMNODE_* variable, then file, then default.
+//!
+//! Called by `main`. Every value is judged here, once, whatever it came from; what cannot be is
+//! refused with what to write instead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use memnode::{Eviction, MEMORY_BYTES_MIN, size};
+
+use crate::failure::Failure;
+use crate::flags::Flags;
+use crate::host;
+use crate::listen::{DEFAULT_LISTEN, Listen};
+
+/// Read if it is there and no other file is named.
+const DEFAULT_FILE: &str = "/etc/ramgrid/memnode.toml";
+
+/// Largest password in bytes.
+const PASSWORD_BYTES_MAX: usize = 512;
+
+/// `auto`: this share of what is available when the node starts. The rest is for whoever owns the
+/// machine; a node that follows the host's needs up and down takes the place of this constant.
+const AUTO_SHARE: u64 = 2;
+
+/// Everything a node needs to know, in a form that can be acted on.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Listen,
+    /// All the memory the node may take, in bytes.
+    pub memory_bytes: usize,
+    /// What is thrown away when memory is full.
+    pub eviction: Eviction,
+    /// What clients have to say first.
+    pub password: Option<Vec<u8>>,
+}
+
+/// The file: the same names as the flags.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Option<String>,
+    memory: Option<String>,
+    eviction: Option<String>,
+    password_file: Option<PathBuf>,
+    no_auth: bool,
+}
+
+impl Settings {
+    /// Gathers and judges all settings.
+    ///
+    /// # Errors
+    /// The first one that cannot be.
+    pub fn gather(flags: Flags) -> Result<Settings, Failure> {
+        let file = read_file(flags.config.as_deref())?;
+        let text = flags
+            .listen
+            .or(file.listen)
+            .unwrap_or_else(|| DEFAULT_LISTEN.to_string());
+        let listen = Listen::parse(&text)?;
+        let password_file = flags.password_file.or(file.password_file);
+        let password = password_file.map(|path| read_password(&path)).transpose()?;
+        check_access(&listen, password.is_some(), flags.no_auth || file.no_auth)?;
+        let memory = flags
+            .memory
+            .or(file.memory)
+            .unwrap_or_else(|| "auto".to_string());
+        let eviction = flags.eviction.or(file.eviction);
+        Ok(Settings {
+            listen,
+            memory_bytes: memory_bytes(&memory)?,
+            eviction: eviction.map_or(Ok(Eviction::default()), |name| read_eviction(&name))?,
+            password,
+        })
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<File, Failure> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let shown = path.display();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(_) if named.is_none() && !path.exists() => return Ok(File::default()),
+        Err(error) => {
+            return Err(Failure::usage(
+                format!("cannot read {shown}: {error}"),
+                "the settings in it are needed before anything else",
+                "memnode --config FILE with a file that can be read",
+            ));
+        }
+    };
+    toml::from_str(&text).map_err(|error| {
+        Failure::usage(
+            format!("cannot understand {shown}: {}", error.message()),
+            "it has settings that memnode does not know, or is not TOML",
+            "lines like: listen = \"127.0.0.1:7420\"  memory = \"8GiB\"  eviction = \"s3fifo\"",
+        )
+    })
+}
+
+fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let refuse = |why: String| {
+        let hint = format!("(umask 077; head -c 32 /dev/urandom | base64 > {shown})");
+        Failure::usage(format!("cannot use the password in {shown}"), why, &hint)
+    };
+    let mut password = fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    while password.last().is_some_and(u8::is_ascii_whitespace) {
+        password.pop();
+    }
+    match password.len() {
+        0 => Err(refuse("the file is empty".to_string())),
+        1..=PASSWORD_BYTES_MAX => Ok(password),
+        _ => Err(refuse(format!("it is over {PASSWORD_BYTES_MAX} bytes"))),
+    }
+}
+
+/// An address that others can reach wants a password, or an explicit word that it needs none.
+fn check_access(listen: &Listen, password: bool, no_auth: bool) -> Result<(), Failure> {
+    let text = &listen.text;
+    if password && no_auth {
+        return Err(Failure::usage(
+            "--password-file and --no-auth contradict each other",
+            "one asks for a password, the other for none",
+            &format!("memnode --listen {text} --password-file FILE"),
+        ));
+    }
+    if !listen.is_loopback() && !password && !no_auth {
+        return Err(Failure::usage(
+            format!("{text} can be reached from other machines, and no password is set"),
+            "anybody who reaches it could fill its memory and empty it",
+            &format!("memnode --listen {text} --password-file FILE (or --no-auth to allow it)"),
+        ));
+    }
+    Ok(())
+}
+
+fn read_eviction(name: &str) -> Result<Eviction, Failure> {
+    Eviction::from_name(name).ok_or_else(|| {
+        Failure::usage(
+            format!("--eviction {name} is not known"),
+            "there are two policies: s3fifo (resists scans) and lru (to compare)",
+            "memnode --eviction s3fifo",
+        )
+    })
+}
+
+fn memory_bytes(text: &str) -> Result<usize, Failure> {
+    let least = MEMORY_BYTES_MIN as u64;
+    let refuse = |means: String, instead: String| {
+        let what = format!("--memory {text} cannot be");
+        Failure::usage(what, means, &format!("memnode --memory {instead}"))
+    };
+    let most = host::memory_bytes().unwrap_or(u64::MAX);
+    let bytes = match text {
+        "auto" => (host::available_bytes().unwrap_or(0) / AUTO_SHARE) & !((1 << 20) - 1),
+        text => size::parse(text).map_err(|hint| refuse(hint, example(text)))?,
+    };
+    if bytes < least {
+        let means = format!("a node needs at least {}", size::format(least));
+        return Err(refuse(means, size::format(least)));
+    }
+    if bytes > most {
+        let all = size::format(most & !((1 << 20) - 1));
+        let half = size::format((most / 2).max(least) & !((1 << 20) - 1));
+        return Err(refuse(format!("this host has {all} in all"), half));
+    }
+    usize::try_from(bytes).map_err(|_| refuse("no such machine".to_string(), "auto".to_string()))
+}
+
+/// A size that would be understood, close to what was written.
+fn example(text: &str) -> String {
+    let hint = size::parse(text).err().unwrap_or_default();
+    let spelled = hint
+        .strip_prefix("write ")
+        .filter(|rest| size::parse(rest).is_ok());
+    spelled.unwrap_or("8GiB").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_cannot_be_are_told_what_can() {
+        for (text, words) in [
+            ("64g", "try: memnode --memory 64GiB"),
+            ("0", "at least 16MiB"),
+            ("15MiB", "try: memnode --memory 16MiB"),
+            ("9999999GiB", "this host has"),
+            ("lots", "try: memnode --memory 8GiB"),
+        ] {
+            let failure = memory_bytes(text).unwrap_err();
+            let shown = failure.to_string();
+            assert!(shown.contains(words), "{shown}");
+            assert_eq!((failure.status, shown.lines().count()), (2, 3));
+        }
+        assert_eq!(memory_bytes("16MiB").unwrap(), 16 << 20);
+        assert!(memory_bytes("auto").unwrap() >= MEMORY_BYTES_MIN);
+    }
+
+    #[test]
+    fn strangers_are_not_let_in_by_accident() {
+        let (here, there) = (
+            Listen::parse("127.0.0.1").unwrap(),
+            Listen::parse("0.0.0.0").unwrap(),
+        );
+        assert!(check_access(&here, false, false).is_ok());
+        assert!(check_access(&there, false, false).is_err());
+        assert!(check_access(&there, true, false).is_ok());
+        assert!(check_access(&there, false, true).is_ok());
+        assert!(check_access(&here, true, true).is_err());
+    }
+}
