@@ -261,6 +261,17 @@ impl<'a> Files<'a> {
         false
     }
 
+    /// The live record in a slot, whatever file it describes.
+    pub fn at(&self, index: u32) -> Option<RecordRef> {
+        let seq = self
+            .records
+            .get(index as usize)?
+            .seq
+            .load(Ordering::Acquire);
+        let generation = (seq >> 32) as u32;
+        (seq & STATE_MASK == LIVE).then_some(RecordRef { index, generation })
+    }
+
     /// Finds the live record of a file.
     pub fn find(&self, ident: FileIdent) -> Option<RecordRef> {
         self.find_at(ident, ident.hash())

@@ -66,12 +66,10 @@ pub fn record_of(member: Member, stat: &FileStat) -> Option<RecordRef> {
 pub fn known_record(member: Member, word: Word, stat: &FileStat) -> Option<RecordRef> {
     let files = member.region().files();
     let (index, generation) = word.record();
-    let record = files.records.get(index as usize)?;
-    if record.ident() != stat.ident {
-        return None;
-    }
-    let found = files.find(stat.ident)?;
-    (found.index == index && found.generation & 0xFFF_FFFF == generation).then_some(found)
+    let found = files
+        .at(index)
+        .filter(|found| found.generation & 0xFFF_FFFF == generation)?;
+    (files.record(found).ident() == stat.ident && files.is_current(found)).then_some(found)
 }
 
 /// Asks the hook server to prove the file's stamp, or to judge its name.
