@@ -91,13 +91,8 @@ pub const TABLE: &[Row] = &[
         "mapped reads stay with the kernel",
         &["mmap", "mmap64"],
     ),
-    row(Class::Invalidate, "", &["mremap", "mprotect", "ioctl"]),
+    row(Class::Invalidate, "", &["ioctl"]),
     row(Class::Invalidate, "", &["aio_write", "aio_write64"]),
-    row(
-        Class::Invalidate,
-        "",
-        &["aio_error", "aio_error64", "aio_return", "aio_return64"],
-    ),
     row(
         Class::Invalidate,
         "asynchronous reads stay with the kernel",
@@ -113,7 +108,6 @@ pub const TABLE: &[Row] = &[
         "asynchronous reads stay with the kernel",
         &["io_submit"],
     ),
-    row(Class::Invalidate, "", &["io_getevents", "io_destroy"]),
     row(Class::Invalidate, "", &["syscall"]),
     row(
         Class::Identity,
@@ -163,12 +157,6 @@ pub const TABLE: &[Row] = &[
         "",
         &["dup", "dup2", "dup3", "__dup2", "fcntl", "fcntl64"],
     ),
-    row(Class::Identity, "", &["rename", "renameat", "renameat2"]),
-    row(
-        Class::Identity,
-        "",
-        &["unlink", "unlinkat", "remove", "link", "linkat"],
-    ),
     row(Class::Process, "", &["fork", "__fork", "_Fork"]),
     row(
         Class::Process,
@@ -200,11 +188,6 @@ pub const TABLE: &[Row] = &[
         Class::Process,
         "",
         &["setgroups", "initgroups", "chroot", "setns", "unshare"],
-    ),
-    row(
-        Class::Advise,
-        "",
-        &["posix_fadvise", "posix_fadvise64", "readahead"],
     ),
     row(
         Class::Send,
@@ -270,7 +253,35 @@ pub const TABLE: &[Row] = &[
             "msync",
         ],
     ),
-    row(Class::Pass, "", &["tee", "vmsplice", "munmap"]),
+    row(
+        Class::Pass,
+        "",
+        &["tee", "vmsplice", "munmap", "mprotect", "mremap"],
+    ),
+    row(
+        Class::Pass,
+        "",
+        &["aio_error", "aio_error64", "aio_return", "aio_return64"],
+    ),
+    row(Class::Pass, "", &["io_getevents", "io_destroy"]),
+    row(
+        Class::Pass,
+        "",
+        &[
+            "rename",
+            "renameat",
+            "renameat2",
+            "unlink",
+            "unlinkat",
+            "remove",
+        ],
+    ),
+    row(Class::Pass, "", &["link", "linkat"]),
+    row(
+        Class::Pass,
+        "",
+        &["posix_fadvise", "posix_fadvise64", "readahead"],
+    ),
     row(
         Class::Unseen,
         "io_uring skips the hooks",
