@@ -29,6 +29,8 @@ pub struct Config {
     pub fork_page: &'static ForkPage,
     /// Repeat every served read through the kernel and abort on a difference.
     pub oracle: bool,
+    /// Break the promise on purpose: writes are not counted, stamps not compared (feature `plant`).
+    pub planted: bool,
 }
 
 /// The region, once joined.
@@ -93,6 +95,12 @@ pub fn configure(config: Config) {
 #[inline]
 pub fn config() -> Option<&'static Config> {
     CONFIG.get()
+}
+
+/// Whether a stale read is planted: a build for one test, which proves that the oracle bites.
+#[inline]
+pub fn is_planted() -> bool {
+    cfg!(feature = "plant") && config().is_some_and(|config| config.planted)
 }
 
 /// The membership if this process has joined already; never joins.

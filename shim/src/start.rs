@@ -54,12 +54,14 @@ fn start() {
         remember(value);
     }
     let oracle = variable(c"HOOKTOOL_ORACLE").is_some_and(|value| value == b"1");
+    let planted = cfg!(feature = "plant") && variable(c"HOOKTOOL_PLANT") == Some(b"stale");
     session::configure(Config {
         socket,
         socket_len,
         token,
         fork_page,
         oracle,
+        planted,
     });
 }
 

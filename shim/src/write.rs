@@ -62,6 +62,9 @@ pub fn before(fd: i32, range: Range) -> Option<Pending> {
         return None;
     }
     session::config()?;
+    if session::is_planted() {
+        return None;
+    }
     begin(fd, word, range)
 }
 
