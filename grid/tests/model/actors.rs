@@ -31,8 +31,6 @@ struct Place {
 #[derive(Clone, Copy, Debug)]
 struct Look {
     seen: FileSeen,
-    /// The stamp of a file that is not owned.
-    stamp: Option<Stamp>,
     log2: u8,
     block: u64,
     version: u64,
@@ -214,16 +212,16 @@ impl World {
         let owned = self.plan.owned && record.has_policy(OWNED);
         let seen = writes::look_file(self.cells(), place.hash, !owned)?;
         let (stamp, trust) = record.stamp();
-        let is_known = trust != Trust::None && stamp == stat;
+        let is_known = trust != Trust::None
+            && stamp == stat
+            && writes::stamp_was_steady(self.cells(), place.hash, seen);
         if !owned && !is_known && !self.is_broken(Fault::NoStamp) {
             return None;
         }
         let version = writes::look_block(self.cells(), place.hash, block)?;
         let is_current = self.files().is_current(place.found);
-        let stamp = (!owned).then_some(stat);
         is_current.then_some(Look {
             seen,
-            stamp,
             log2,
             block,
             version,
@@ -259,17 +257,19 @@ impl World {
             }
         } else if let Some(look) = self.look(place) {
             let content = self.kernel_read(file, page);
-            if self.has_stamp_still(file, look) {
+            if self.still_stands(place, look) {
                 let names = (look.seen.epoch(), look.log2, look.block, look.version);
                 self.publish(owner, place, names, content);
             }
         }
     }
 
-    /// Rule F2: no outsider began to change the file before the kernel's read had ended.
-    fn has_stamp_still(&self, file: usize, look: Look) -> bool {
-        let is_same = || look.stamp.is_none_or(|stamp| stamp == self.stat(file));
-        self.is_broken(Fault::FillOneStamp) || is_same()
+    /// Rule F2: the file still stands under a trusted stamp and the same epoch, so no outsider began
+    /// to change it before the kernel's read had ended.
+    fn still_stands(&self, place: Place, look: Look) -> bool {
+        self.is_broken(Fault::FillOneStamp)
+            || self.look(place).is_some()
+                && writes::file_unchanged(self.cells(), place.hash, look.seen)
     }
 
     fn publish(&self, owner: u16, place: Place, names: (u64, u8, u64, u64), content: Page) {
@@ -313,7 +313,7 @@ impl World {
             return;
         };
         store(&self.refresh_content[slot], self.kernel_read(file, page));
-        if !self.has_stamp_still(file, look) {
+        if !self.still_stands(place, look) {
             return self.refresh().free(slot);
         }
         let refresh = Refresh {
