@@ -87,13 +87,72 @@ pub fn exit_now(status: u8) -> ! {
     unsafe { libc::_exit(i32::from(status)) }
 }
 
-/// Replaces the program. Returns only on failure.
+/// Replaces the program, with exactly this environment. Returns only on failure.
+///
+/// By the kernel's call rather than libc's: where hooktool itself is hooked (a session started from
+/// within another), the hook driver would put the outer session into the new environment.
 pub fn exec(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let argv = pointers(arguments);
     let envp = pointers(environment);
     // SAFETY: both arrays end in a null pointer and point into strings that outlive the call.
-    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    io::Error::last_os_error()
+    let error = unsafe { raw_execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(libc::EINVAL))
+}
+
+/// execve(2) without libc. Returns the negative error number, or not at all.
+///
+/// # Safety
+///
+/// As execve: a string, and two arrays of strings that end in a null pointer.
+#[cfg(target_arch = "x86_64")]
+unsafe fn raw_execve(
+    program: *const libc::c_char,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> isize {
+    let error: isize;
+    // SAFETY: the x86-64 convention: number in rax, arguments in rdi, rsi, rdx; the kernel
+    // destroys rcx and r11 and answers in rax. The caller vouches for the pointers.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") libc::SYS_execve as isize => error,
+            in("rdi") program,
+            in("rsi") argv,
+            in("rdx") envp,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    error
+}
+
+/// execve(2) without libc. Returns the negative error number, or not at all.
+///
+/// # Safety
+///
+/// As execve: a string, and two arrays of strings that end in a null pointer.
+#[cfg(target_arch = "aarch64")]
+unsafe fn raw_execve(
+    program: *const libc::c_char,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> isize {
+    let error: isize;
+    // SAFETY: the aarch64 convention: number in x8, arguments in x0 to x2, the answer in x0. The
+    // caller vouches for the pointers.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") libc::SYS_execve,
+            inlateout("x0") program => error,
+            in("x1") argv,
+            in("x2") envp,
+            options(nostack),
+        );
+    }
+    error
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {

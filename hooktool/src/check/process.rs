@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::{Report, Verdict};
 use super::{judge_objects, own};
-use crate::control::ServiceState;
+use crate::control::{ProcessInfo, ServiceState, SessionInfo};
 use crate::failure::Failure;
 use crate::libraries::Object;
 use crate::shim::{self, Shim};
@@ -29,9 +29,12 @@ pub fn examine(pid: u32, shim: Option<&Shim>) -> Result<Report, Failure> {
     let mut report = Report::new(&exe, command);
     report.pid = Some(pid);
     let files = mapped(&maps);
-    let hooked = files
-        .iter()
-        .any(|file| file.file_name().is_some_and(|name| name == shim::FILE_NAME));
+    let session = session_of(pid);
+    let driver = |file: &PathBuf| {
+        file.file_name().is_some_and(|name| name == shim::FILE_NAME)
+            || shim.is_some_and(|shim| shim.path == *file)
+    };
+    let hooked = session.is_some() || files.iter().any(driver);
     let objects: Vec<_> = files.iter().filter_map(|file| load(&root, file)).collect();
     report.set_glibc(
         objects
@@ -51,7 +54,7 @@ pub fn examine(pid: u32, shim: Option<&Shim>) -> Result<Report, Failure> {
     }
     report.conclude();
     if hooked {
-        in_session(&mut report, pid);
+        in_session(&mut report, session);
     } else {
         report.reason = format!("not hooked now. Started by hooktool: {}", report.reason);
     }
@@ -120,18 +123,22 @@ fn uses_io_uring(root: &Path) -> bool {
         .any(|link| link == Path::new("anon_inode:[io_uring]"))
 }
 
-/// Adds what the session's hook server says.
-fn in_session(report: &mut Report, pid: u32) {
-    let sessions = sessions::list();
-    let found = sessions.found.iter().find_map(|found| {
-        let process = found
+/// The session that knows a process, and the process as it is known there.
+fn session_of(pid: u32) -> Option<(SessionInfo, ProcessInfo)> {
+    sessions::list().found.into_iter().find_map(|found| {
+        let known = found
             .info
             .processes
             .iter()
-            .find(|process| process.pid == pid)?;
-        Some((&found.info, process))
-    });
-    let Some((info, process)) = found else {
+            .find(|process| process.pid == pid);
+        let known = known.cloned();
+        known.map(|process| (found.info, process))
+    })
+}
+
+/// Adds what the session's hook server says.
+fn in_session(report: &mut Report, session: Option<(SessionInfo, ProcessInfo)>) {
+    let Some((info, process)) = session else {
         report.verdict = Verdict::Partly;
         report.reason =
             "the hook driver is loaded, and no session knows it: it has read nothing eligible yet, \
