@@ -9,9 +9,11 @@
 pub mod bed;
 pub mod files;
 pub mod mode;
+pub mod model;
 pub mod node;
 pub mod postgres;
 pub mod proxy;
+pub mod puppet;
 pub mod resp;
 pub mod run;
 pub mod session;

@@ -38,6 +38,16 @@ pub fn compile_warmer(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("warmer.c"), "warmer")
 }
 
+/// Compiles the prowler: several processes that rewrite and check one file.
+pub fn compile_prowler(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("prowler.c"), "prowler")
+}
+
+/// Compiles the scrubber, which rewrites blocks of a file until it is killed.
+pub fn compile_scrubber(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("scrubber.c"), "scrubber")
+}
+
 fn compile_source(bed: &Bed, source: &Path, name: &str) -> PathBuf {
     let text = std::fs::read_to_string(source)
         .unwrap_or_else(|error| panic!("{}: {error}", source.display()));

@@ -1,0 +1,17 @@
+//! Never stale: reads against models, under strangers, twins, shortage and killed writers.
+//!
+//! The proof that a wrong byte would be noticed is here, too: a planted stale read must make the oracle
+//! abort.
+
+#[path = "exact/counters.rs"]
+mod counters;
+#[path = "exact/model.rs"]
+mod model;
+#[path = "exact/oracle.rs"]
+mod oracle;
+#[path = "exact/pressure.rs"]
+mod pressure;
+#[path = "exact/strangers.rs"]
+mod strangers;
+#[path = "exact/twins.rs"]
+mod twins;

@@ -1,0 +1,155 @@
+//! What `stats -j` says agrees with what the node and the device say.
+
+use harness::bed::Bed;
+use harness::both_modes;
+use harness::files::noise;
+use harness::mode::Mode;
+use harness::node::Node;
+use harness::puppet::{Puppets, puppet_words, to_hex};
+use harness::run::{run, wait_until};
+use harness::session::Hooked;
+use harness::stats::PINNED_KEYS;
+use serde_json::json;
+
+both_modes!(remote_hits_agree_with_the_node, off_and_on, flush);
+
+const BLOCKS: usize = 512;
+const BYTES: usize = BLOCKS * 4096;
+
+/// Reads the whole file block by block and compares it.
+fn sweep(puppets: &mut Puppets, content: &[u8]) {
+    let got = puppets.read(0, "sweep", &json!(["f", 0, BYTES, 4096]));
+    assert!(got == content, "wrong bytes");
+}
+
+/// Sweeps until one whole pass is served from the node.
+fn sweep_until_remote(puppets: &mut Puppets, hooked: &Hooked<'_>, content: &[u8]) {
+    let mut before = 0;
+    wait_until("a whole pass is served from the node", || {
+        sweep(puppets, content);
+        let now = hooked.stats().map_or(0, |stats| stats.count("hits_remote"));
+        let served = now.saturating_sub(before);
+        before = now;
+        served >= BLOCKS as u64
+    });
+}
+
+/// `hits_remote` is what the node counted as hits, and the device was not asked for these bytes.
+/// (Under the oracle every served read also goes to the kernel, so there the device is asked.)
+fn remote_hits_agree_with_the_node(mode: Mode) {
+    let bed = Bed::new("agree", mode);
+    let content = noise(3, BYTES);
+    bed.write("file", &content);
+    let node = Node::start(&bed, "64MiB");
+    let hooked = bed
+        .hooked()
+        .flag("--node", node.addr.to_string())
+        .flag("--local", "0");
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    puppets.done(0, "open", &json!(["f", "file", "r"]));
+    sweep_until_remote(&mut puppets, &hooked, &content);
+
+    puppets.done(0, "drop", &json!(["f"]));
+    let (stats, counted) = (hooked.stats().expect("live"), node.info("keyspace_hits"));
+    let device = puppets
+        .done(0, "device_bytes", &json!([]))
+        .as_u64()
+        .expect("a number");
+    for _ in 0..4 {
+        sweep(&mut puppets, &content);
+    }
+    let after = hooked.wait_stats("all reads are counted", |now| {
+        now.count("reads") >= stats.count("reads") + 4 * BLOCKS as u64
+    });
+    let served = after.count("hits_remote") - stats.count("hits_remote");
+    let by_node = node.info("keyspace_hits") - counted;
+    let fell_back = after.sum("fallback") - stats.sum("fallback");
+    assert!(
+        served >= 3 * BLOCKS as u64,
+        "only {served} remote hits: {}",
+        after.all
+    );
+    assert!(
+        served <= by_node && by_node <= served + fell_back,
+        "{served} remote hits, {by_node} counted by the node, {fell_back} fallbacks"
+    );
+    let asked = puppets
+        .done(0, "device_bytes", &json!([]))
+        .as_u64()
+        .expect("a number")
+        - device;
+    if mode == Mode::Normal {
+        assert!(
+            asked <= (4 * BYTES as u64) / 8,
+            "the device was asked for {asked} bytes"
+        );
+    }
+    for key in PINNED_KEYS {
+        assert!(
+            after.all.get(key).is_some(),
+            "stats -j has no `{key}`: {}",
+            after.all
+        );
+    }
+    let sum = after.hits() + after.count("reads_disk");
+    assert_eq!(
+        after.count("reads"),
+        sum,
+        "reads = hits_local + hits_remote + reads_disk"
+    );
+    puppets.end();
+    hooked.final_stats().must_have_hits();
+}
+
+/// `hooktool off` stops service, `hooktool on` brings it back; the bytes are right throughout.
+fn off_and_on(mode: Mode) {
+    let bed = Bed::new("switch", mode);
+    let content = noise(4, BYTES);
+    bed.write("file", &content);
+    let hooked = bed.hooked();
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    puppets.done(0, "open", &json!(["f", "file", "r"]));
+    hooked_hits_grow(&mut puppets, &hooked, &content);
+    run(&mut bed.hooktool(&["off", hooked.name.as_str()])).must_pass();
+    let before = hooked.stats().expect("live").hits();
+    for _ in 0..3 {
+        sweep(&mut puppets, &content);
+    }
+    let after = hooked.stats().expect("live").hits();
+    assert_eq!(
+        before, after,
+        "reads were served although the session is off"
+    );
+    run(&mut bed.hooktool(&["on", hooked.name.as_str()])).must_pass();
+    hooked_hits_grow(&mut puppets, &hooked, &content);
+    puppets.end();
+}
+
+/// `hooktool flush` forgets every block; what is read afterwards is right and fills again.
+fn flush(mode: Mode) {
+    let bed = Bed::new("flush", mode);
+    let mut content = noise(5, BYTES);
+    bed.write("file", &content);
+    let hooked = bed.hooked();
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    puppets.done(0, "open", &json!(["f", "file", "w"]));
+    for round in 0..3 {
+        hooked_hits_grow(&mut puppets, &hooked, &content);
+        run(&mut bed.hooktool(&["flush", hooked.name.as_str()])).must_pass();
+        let piece = noise(100 + round, 8192);
+        puppets.done(0, "pwrite", &json!(["f", 4096, to_hex(&piece)]));
+        content[4096..4096 + 8192].copy_from_slice(&piece);
+        sweep(&mut puppets, &content);
+    }
+    puppets.end();
+}
+
+fn hooked_hits_grow(puppets: &mut Puppets, hooked: &Hooked<'_>, content: &[u8]) {
+    let before = hooked.stats().map_or(0, |stats| stats.hits());
+    wait_until("reads are served", || {
+        sweep(puppets, content);
+        hooked
+            .stats()
+            .is_some_and(|stats| stats.hits() > before + BLOCKS as u64)
+    });
+}

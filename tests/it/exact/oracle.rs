@@ -1,0 +1,80 @@
+//! The oracle bites: a planted stale read ends the target at once.
+//!
+//! `HOOKTOOL_PLANT=stale` makes the shim deliver one block as it was before its last write. If this
+//! went unnoticed, the silence of all other tests would mean nothing.
+
+use harness::bed::Bed;
+use harness::files::noise;
+use harness::mode::Mode;
+use harness::puppet::{Puppets, puppet_words, to_hex};
+use serde_json::json;
+
+/// The signal of abort(3).
+const ABORT: i32 = 6;
+
+/// Rewrites and rereads blocks for as long as the puppets live; whether every read was right.
+fn provoke(mode: Mode, plant: bool) -> (bool, Option<i32>, String) {
+    let bed = Bed::new("plant", mode);
+    bed.write("file", &noise(1, 64 * 4096));
+    let hooked = bed.hooked();
+    let mut command = hooked.command(bed.path(), &puppet_words(&bed, 1));
+    if plant {
+        command.env("HOOKTOOL_PLANT", "stale");
+    }
+    let mut puppets = Puppets::start(command);
+    puppets.done(0, "open", &json!(["f", "file", "w"]));
+    let mut right = true;
+    for round in 0..3000_u64 {
+        let block = round % 8;
+        let piece = noise(round + 10, 4096);
+        let wrote = puppets.try_ask(0, "pwrite", &json!(["f", block * 4096, to_hex(&piece)]));
+        let read = |puppets: &mut Puppets| {
+            let answer = puppets.try_ask(0, "pread", &json!(["f", block * 4096, 4096]))?;
+            Some(answer == json!(to_hex(&piece)))
+        };
+        let Some(_) = wrote else { break };
+        let Some(first) = read(&mut puppets) else {
+            break;
+        };
+        let Some(second) = read(&mut puppets) else {
+            break;
+        };
+        right &= first && second;
+        if !right {
+            break;
+        }
+    }
+    let (status, errors) = puppets.end();
+    (
+        right,
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        errors,
+    )
+}
+
+#[test]
+fn a_planted_stale_read_aborts_under_the_oracle() {
+    let (right, signal, errors) = provoke(Mode::Oracle, true);
+    assert!(right, "the oracle let a stale read pass");
+    assert_eq!(signal, Some(ABORT), "{errors}");
+    assert!(
+        errors.contains("oracle"),
+        "the abort does not say why: {errors}"
+    );
+}
+
+#[test]
+fn without_the_oracle_the_plant_is_really_stale() {
+    let (right, signal, errors) = provoke(Mode::Normal, true);
+    assert!(
+        !right,
+        "the plant planted nothing: the test above would prove nothing; {errors}"
+    );
+    assert_eq!(signal, None, "{errors}");
+}
+
+#[test]
+fn without_a_plant_nobody_aborts() {
+    let (right, signal, errors) = provoke(Mode::Oracle, false);
+    assert!(right && signal.is_none(), "{signal:?} {errors}");
+}

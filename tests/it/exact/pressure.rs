@@ -1,0 +1,118 @@
+//! Exact when there is too little of everything, and when writers are killed.
+
+use harness::bed::Bed;
+use harness::both_modes;
+use harness::files::{Dice, noise};
+use harness::mode::Mode;
+use harness::node::Node;
+use harness::puppet::{Puppets, puppet_words};
+use harness::run::{run, wait_until};
+use harness::session::Hooked;
+use harness::zoo::{compile_prowler, compile_scrubber};
+use serde_json::json;
+
+both_modes!(
+    many_writers,
+    index_too_small,
+    node_too_small,
+    killed_writers
+);
+
+/// Runs the prowler hooked until reads were served, and fails unless it saw only right bytes.
+fn prowl(bed: &Bed, hooked: &Hooked<'_>, blocks: usize, seed: u32) {
+    let stop = bed.join("stop");
+    let words = [
+        compile_prowler(bed),
+        bed.join("prey"),
+        blocks.to_string().into(),
+        "4".into(),
+        seed.to_string().into(),
+        "20000".into(),
+        stop.clone(),
+    ];
+    let mut command = hooked.command(bed.path(), &words);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&mut command));
+        wait_until("reads are served", || {
+            running.is_finished() || hooked.stats().is_some_and(|stats| stats.hits() > 5000)
+        });
+        std::fs::write(&stop, b"").expect("stop the prowler");
+        let outcome = running.join().expect("the run came to its end").must_pass();
+        assert!(outcome.text().ends_with("right\n"), "{}", outcome.story());
+    });
+    let stats = hooked.final_stats();
+    stats.must_have_hits();
+    assert!(
+        stats.count("writes") > 0 && stats.count("invalidations") > 0,
+        "{}",
+        stats.all
+    );
+}
+
+fn many_writers(mode: Mode) {
+    let bed = Bed::new("prowl", mode);
+    prowl(&bed, &bed.hooked(), 2000, 1);
+}
+
+/// The smallest index there is holds 4096 entries: a tenth of this working set.
+fn index_too_small(mode: Mode) {
+    let bed = Bed::new("index", mode);
+    prowl(&bed, &bed.hooked().flag("--index", "64KiB"), 41_000, 2);
+}
+
+/// The node holds a tenth of the working set and evicts all the time.
+fn node_too_small(mode: Mode) {
+    let bed = Bed::new("small-node", mode);
+    let node = Node::start(&bed, "16MiB");
+    let hooked = bed
+        .hooked()
+        .flag("--node", node.addr.to_string())
+        .flag("--local", "0");
+    prowl(&bed, &hooked, 41_000, 3);
+}
+
+/// Writers are killed at any instruction. Afterwards hooked reads equal the kernel's, and what the dead
+/// had in flight is released: the blocks are served again.
+fn killed_writers(mode: Mode) {
+    const BLOCKS: usize = 64;
+    let bed = Bed::new("killed", mode);
+    bed.write("file", &noise(6, BLOCKS * 4096));
+    let scrubber = compile_scrubber(&bed);
+    let hooked = bed.hooked();
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 2)));
+    puppets.done(1, "open", &json!(["f", "file", "r"]));
+    let mut dice = Dice::new(9);
+    for round in 0..25_u64 {
+        for writer in 0..2 {
+            let seed = (round * 2 + writer).to_string();
+            let blocks = BLOCKS.to_string();
+            puppets.done(0, "spawn", &json!([seed, scrubber, "file", blocks, seed]));
+        }
+        std::thread::sleep(std::time::Duration::from_micros(
+            20_000 + dice.below(40_000),
+        ));
+        for writer in 0..2 {
+            let status = puppets.done(0, "kill", &json!([(round * 2 + writer).to_string()]));
+            assert_eq!(status, json!(-9), "a writer ended before it was killed");
+        }
+        let truth = std::fs::read(bed.join("file")).expect("read natively");
+        for _ in 0..3 {
+            let got = puppets.read(1, "sweep", &json!(["f", 0, BLOCKS * 4096, 4096]));
+            assert!(
+                got == truth,
+                "round {round}: hooked and native reads differ"
+            );
+        }
+    }
+    let truth = std::fs::read(bed.join("file")).expect("read natively");
+    let mut before = hooked.stats().expect("live").hits();
+    wait_until("every block is served again", || {
+        let got = puppets.read(1, "sweep", &json!(["f", 0, BLOCKS * 4096, 4096]));
+        assert!(got == truth);
+        let now = hooked.stats().expect("live").hits();
+        let served = now - before;
+        before = now;
+        served >= BLOCKS as u64
+    });
+    puppets.end();
+}
