@@ -8,15 +8,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::binaries::Binaries;
 use crate::cage::Cage;
-use crate::child::Child;
+use crate::child::{self, Child};
 use crate::error::{Because, Result};
 use crate::node::Node;
 use crate::stats::{self, Hits};
+use crate::stop;
 use crate::users::User;
 
 /// Which side a program runs on.
@@ -82,6 +84,9 @@ pub struct Target {
     hooktool: PathBuf,
 }
 
+/// How long a session may take to answer.
+const SESSION: Duration = Duration::from_secs(15);
+
 /// Makes session names differ within one lab.
 static SESSIONS: AtomicU32 = AtomicU32::new(0);
 
@@ -120,14 +125,36 @@ pub fn launch(side: Side, cage: &Cage, hooks: &Hooks, spec: Spec) -> Result<Targ
         command.stdin(Stdio::null()).stdout(again);
     }
     let child = Child::spawn(&mut command, spec.end_by)?;
-    Ok(Target {
+    let mut target = Target {
         child,
         session,
         hooktool: hooks.binaries.hooktool.clone(),
-    })
+    };
+    target.wait_for_session(&spec.log)?;
+    Ok(target)
 }
 
 impl Target {
+    /// `hooktool run` makes the session before it executes the command, but not at once.
+    fn wait_for_session(&mut self, log: &Path) -> Result<()> {
+        let answered = stop::until(SESSION, || {
+            if let Err(error) = self.child.check_alive() {
+                eprint!(
+                    "{}",
+                    child::tail(&std::fs::read_to_string(log).unwrap_or_default())
+                );
+                return Err(error);
+            }
+            stop::sleep(Duration::from_millis(20))?;
+            Ok(self.hits().ok())
+        })?;
+        match answered {
+            Some(_) => Ok(()),
+            // The last answer says why.
+            None => self.hits().map(|_| ()),
+        }
+    }
+
     /// The session's counters; `None` on the native side.
     pub fn hits(&self) -> Result<Option<Hits>> {
         let Some(name) = &self.session else {
