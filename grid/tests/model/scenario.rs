@@ -16,7 +16,7 @@ pub struct Scenario {
     pub setup: Actor,
     /// The actors, each a thread.
     pub actors: &'static [Actor],
-    /// Owner number of the victim, and its place among the actors.
+    /// Owner number of the victim, which nobody else has, and its place among the actors.
     pub victim: Option<(u16, usize)>,
 }
 
@@ -317,13 +317,16 @@ pub const TAGS: Scenario = Scenario {
                     .evict(slot, 8, |slot| world.copy_in(slot, [77, 77]));
             }
         },
-        fill_twice,
+        |world| {
+            world.fill(4, 0, 0);
+            world.fill(4, 0, 0);
+        },
         fill_other_page,
         serve_thrice,
         serve_other_page,
         reap_thrice,
     ],
-    victim: Some((3, 1)),
+    victim: Some((4, 1)),
 };
 
 /// A stream open for writing, whose process is killed, beside an ordinary writer.
