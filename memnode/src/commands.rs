@@ -13,7 +13,6 @@ mod strings;
 
 use wire::resp::request::Parser;
 
-use crate::config::REPLY_BYTES_MAX;
 use crate::reply::Reply;
 use crate::server::{Session, Shared};
 
@@ -123,21 +122,13 @@ pub fn run(
     if args.len() == 0 {
         return;
     }
-    let before = out.len();
     let resp3 = session.resp3;
-    let mut context = Context {
+    dispatch(&mut Context {
         shared,
         session,
         args,
         reply: Reply { out, resp3 },
-    };
-    dispatch(&mut context);
-    if out.len() - before > REPLY_BYTES_MAX + ECHO_BYTES_MAX {
-        out.truncate(before);
-        Reply { out, resp3 }.error(&format!(
-            "ERR reply over {REPLY_BYTES_MAX} bytes, ask for less"
-        ));
-    }
+    });
 }
 
 fn dispatch(context: &mut Context<'_>) {

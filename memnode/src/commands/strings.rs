@@ -25,7 +25,7 @@ pub fn get(context: &mut Context<'_>) {
     }
 }
 
-/// MGET key...
+/// MGET key...: all values or, if they are more than a reply may be, none.
 pub fn mget(context: &mut Context<'_>) {
     let Context {
         shared,
@@ -33,14 +33,25 @@ pub fn mget(context: &mut Context<'_>) {
         reply,
         ..
     } = context;
+    let before = reply.out.len();
+    let most = before + REPLY_BYTES_MAX;
     reply.array(args.len() - 1);
-    let most = reply.out.len() + REPLY_BYTES_MAX;
     for key in args.from(1) {
-        if shared.store.get(key, |value| reply.value(&value)).is_none() {
-            reply.nil();
-        }
-        if reply.out.len() > most {
-            return; // the table refuses a reply that has grown too large
+        let fits = shared.store.get(key, |value| {
+            let fits = reply.out.len() + value.len() <= most;
+            if fits {
+                reply.value(&value);
+            }
+            fits
+        });
+        match fits {
+            Some(true) => {}
+            Some(false) => {
+                reply.out.truncate(before);
+                let text = format!("ERR reply over {REPLY_BYTES_MAX} bytes, ask for fewer keys");
+                return reply.error(&text);
+            }
+            None => reply.nil(),
         }
     }
 }

@@ -261,7 +261,10 @@ impl Connection {
         read: bool,
     ) -> io::Result<bool> {
         if read {
-            partial.bytes.reserve(partial.wanted.max(READ_BYTES_MIN));
+            // Exactly: doubling would charge a large value twice.
+            partial
+                .bytes
+                .reserve_exact(partial.wanted.max(READ_BYTES_MIN));
             let received = receive::into_spare(&self.stream, &mut partial.bytes);
             if !matches!(received, Ok(1..)) {
                 self.partial = Some(partial);
