@@ -96,12 +96,25 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "hooktool: {}\n  {}\n  {}",
-            self.what, self.means, self.fix
-        )
+        let [what, means, fix] = [&self.what, &self.means, &self.fix].map(|text| one_line(text));
+        write!(f, "hooktool: {what}\n  {means}\n  {fix}")
     }
+}
+
+/// A text as one line for people: control characters of names become spaces, and the numbers the
+/// standard library puts behind errors are left out, since the words say it.
+fn one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    while let Some(start) = line.find(" (os error ") {
+        let end = line[start..]
+            .find(')')
+            .map_or(line.len(), |end| start + end + 1);
+        line.replace_range(start..end, "");
+    }
+    line
 }
 
 impl std::error::Error for Failure {}
@@ -128,5 +141,14 @@ mod tests {
     fn a_failure_is_three_lines() {
         let text = Failure::launch("no", "because", "type this").to_string();
         assert_eq!(text, "hooktool: no\n  because\n  type this");
+        let text = Failure::launch("a\nb", "c\r\nd", "e\x1b[31m").to_string();
+        assert_eq!(text, "hooktool: a b\n  c  d\n  e [31m");
+    }
+
+    #[test]
+    fn errors_are_words() {
+        let error = std::io::Error::from_raw_os_error(libc::EACCES);
+        let text = Failure::launch(format!("x: {error}, y: {error}"), "", "").to_string();
+        assert!(text.starts_with("hooktool: x: Permission denied, y: Permission denied\n"));
     }
 }

@@ -33,16 +33,24 @@ pub struct Target {
 ///
 /// Whatever kept the command from being started.
 pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
-    let settings = settings::resolve(&arguments.settings, |name| std::env::var(name).ok())?;
     let path = std::env::var_os("PATH");
-    let file = locate::command(&arguments.command[0], path.as_deref())?;
+    let file = locate::command(&arguments.command[0], path.as_deref());
+    if environment::is_disabled() && !arguments.dry_run {
+        // Before all else: not even a broken settings file keeps the command from starting.
+        let command = arguments.command;
+        return Err(execute(
+            &Target {
+                file: file?,
+                command,
+            },
+            &sys::environment(),
+        ));
+    }
+    let settings = settings::resolve(&arguments.settings, |name| std::env::var(name).ok())?;
     let target = Target {
-        file,
+        file: file?,
         command: arguments.command,
     };
-    if environment::is_disabled() && !arguments.dry_run {
-        return Err(execute(&target, &sys::environment()));
-    }
     let shim = shim::find(std::env::var("HOOKTOOL_SHIM").ok().as_deref())?;
     check(&target, &shim)?;
     let config = configure(&settings, &target, &shim)?;
@@ -54,7 +62,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
         require_nodes(&config.nodes)?;
     }
     if rustix::process::getpid().is_init() {
-        run_as_init(config, target)
+        run_as_init(config, target, &settings)
     } else {
         enter(config, target)
     }
@@ -77,9 +85,16 @@ fn enter(config: ServeConfig, target: Target) -> Result<u8, Failure> {
 }
 
 /// Stays as process 1.
-fn run_as_init(mut config: ServeConfig, target: Target) -> Result<u8, Failure> {
+fn run_as_init(
+    mut config: ServeConfig,
+    target: Target,
+    settings: &Settings,
+) -> Result<u8, Failure> {
     let mut held = init::hold(|environment| execute(&target, &environment))?;
     config.target_pid = held.pid.unsigned_abs();
+    if let Some(pattern) = &settings.stats_at_exit {
+        config.stats_at_exit = stats_file(pattern, config.target_pid).ok();
+    }
     // The namespace ends with its first process: nothing could linger.
     config.linger_ms = 0;
     let (environment, server) = match open_session(&config, Parent::Here) {

@@ -84,7 +84,7 @@ fn not_executable(name: &str, why: &str) -> Failure {
         Kind::NotExecutable,
         format!("cannot execute '{name}': {why}"),
         "nothing was started",
-        format!("look at it:  ls -ld '{name}'"),
+        format!("look at it:  ls -ld '{name}'   (chmod +x makes a program of a file)"),
     )
 }
 

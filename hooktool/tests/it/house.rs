@@ -17,6 +17,7 @@ pub fn workshop() -> &'static Path {
     static WORKSHOP: OnceLock<PathBuf> = OnceLock::new();
     WORKSHOP.get_or_init(|| {
         let path = std::env::temp_dir().join(format!("hooktool-it-{}", std::process::id()));
+        sweep();
         std::fs::create_dir_all(&path).unwrap();
         compile(
             &path,
@@ -33,6 +34,17 @@ pub fn workshop() -> &'static Path {
         std::fs::copy(HOOKTOOL, path.join("hooktool")).unwrap();
         path
     })
+}
+
+/// Removes the workshops of test runs that are over.
+fn sweep() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("hooktool-it-");
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn compile(directory: &Path, name: &str, source: &str, flags: &[&str]) {

@@ -171,7 +171,7 @@ fn nothing_holds_the_output_after_the_target() {
 
 #[test]
 fn the_kill_switch_is_read_first() {
-    let mut command = house::hooktool(&["run", "--", "env"]);
+    let mut command = house::hooktool(&["run", "--local", "nonsense", "--", "env"]);
     let output = command.env("HOOKTOOL_DISABLED", "1").output().unwrap();
     assert_eq!(status(&output), 0);
     assert!(!out(&output).contains("LD_PRELOAD="), "{}", out(&output));

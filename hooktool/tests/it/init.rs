@@ -110,13 +110,14 @@ fn signal_settings_are_as_they_were() {
 
 #[test]
 fn counters_are_written_before_the_namespace_ends() {
-    let file = workshop().join("init-stats.json");
-    let file = file.to_str().unwrap();
-    let Some(output) = run(&["--stats-at-exit", file], &["true"]) else {
+    let pattern = workshop().join("init-stats.%p.json");
+    let words = ["sh", "-c", "echo $$"];
+    let Some(output) = run(&["--stats-at-exit", pattern.to_str().unwrap()], &words) else {
         return;
     };
     assert_eq!(status(&output), 0, "{}", err(&output));
-    let text = wait_for("the counters", || std::fs::read_to_string(file).ok());
+    let file = workshop().join(format!("init-stats.{}.json", out(&output).trim()));
+    let text = wait_for("the counters", || std::fs::read_to_string(&file).ok());
     assert!(
         serde_json::from_str::<serde_json::Value>(&text).is_ok(),
         "{text}"
