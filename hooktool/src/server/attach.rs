@@ -235,11 +235,9 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
         return Err(Verdict::Refused);
     }
     let pidfd = sys::peer_pidfd(seat.socket.as_fd(), pid).map_err(|_| Verdict::Refused)?;
-    let credentials = Credentials::of_process(pid).map_err(|_| Verdict::Refused)?;
-    // The process may have changed them since it connected: then it does not know where it belongs.
-    if (credentials.uid, credentials.gid) != (uid, gid) {
-        return Err(Verdict::Refused);
-    }
+    // As they were when it connected, all three; the hook driver joins under one set of them.
+    let groups = sys::peer_groups(seat.socket.as_fd()).map_err(|_| Verdict::Refused)?;
+    let credentials = Credentials { uid, gid, groups };
     let domain = match session.domain(&credentials) {
         Some(domain) => domain,
         None => session.add_domain(credentials).map_err(|error| {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use grid::local::{Local, WAYS};
 use grid::node::{NODES_MAX, NodeRecord};
 use grid::ops::Op;
 use grid::region::Region;
@@ -59,6 +60,8 @@ pub struct Domain {
     pub pushed_bytes: AtomicU64,
     /// Blocks taken from refresh slots and not brought to a node.
     pub dropped_blocks: AtomicU64,
+    /// Most sets of the local cache that have ever been in use.
+    pub local_sets_max: AtomicU64,
     /// Good probes of each node since its breaker opened.
     pub good_probes: [AtomicU64; NODES_MAX],
     /// Path of a file record by its index, with the generation it belongs to.
@@ -97,7 +100,9 @@ impl Credentials {
 impl Domain {
     /// A domain around a fresh region.
     pub fn new(credentials: Credentials, mapped: Mapped) -> Domain {
-        let keys = Keys::derive(&mapped.region.header().secret_bytes());
+        let header = mapped.region.header();
+        let keys = Keys::derive(&header.secret_bytes());
+        let local_sets = header.local_active.load(Ordering::Relaxed);
         Domain {
             credentials,
             memory: mapped.memory,
@@ -108,8 +113,22 @@ impl Domain {
             pushed_blocks: AtomicU64::new(0),
             pushed_bytes: AtomicU64::new(0),
             dropped_blocks: AtomicU64::new(0),
+            local_sets_max: AtomicU64::new(local_sets),
             good_probes: std::array::from_fn(|_| AtomicU64::new(0)),
             paths: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The part of the local cache that has ever been in use: no tag beyond it was ever touched.
+    pub fn local_used(&self) -> Local<'static> {
+        let local = self.region.local();
+        let sets = self.local_sets_max.load(Ordering::Relaxed);
+        let tags = usize::try_from(sets)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(WAYS);
+        Local {
+            tags: &local.tags[..tags.min(local.tags.len())],
+            active: local.active,
         }
     }
 
@@ -133,7 +152,7 @@ impl Domain {
         for (_, record) in self.region.files().live() {
             record.blocks_held.store(0, Ordering::Relaxed);
         }
-        let local = self.region.local();
+        let local = self.local_used();
         for slot in 0..local.tags.len() {
             let _ = local.evict(slot, super::members::OWN_SLOT, |_| ());
         }

@@ -24,10 +24,11 @@ use super::domain::Domain;
 use super::nodes::Node;
 use super::session::Session;
 
-/// Longest sleep between two looks at the slots; the doorbell ends it earlier.
+/// Longest sleep between two looks at the slots. The doorbell ends it earlier; only a process that
+/// is killed between leaving a block and ringing needs it.
 const SLEEP: futex::Timespec = futex::Timespec {
     tv_sec: 0,
-    tv_nsec: 100_000_000,
+    tv_nsec: 250_000_000,
 };
 
 /// Longest wait for a node to take blocks or to answer for one.
@@ -51,12 +52,18 @@ struct Lane {
 pub fn run(session: &Session, domain: &Domain) {
     let header = domain.region.header();
     let mut lanes: Vec<Lane> = session.nodes.iter().map(Lane::new).collect();
+    let mut answered = header.doorbell.load(Ordering::Acquire);
     while !session.is_ending() {
+        let rung = header.doorbell.load(Ordering::Acquire);
+        if rung != answered {
+            // Whoever rang may want a proof as well.
+            session.wake_prover();
+            answered = rung;
+        }
         if gather(domain, &mut lanes) {
             deliver(domain, &mut lanes);
             continue;
         }
-        let rung = header.doorbell.load(Ordering::Acquire);
         header.asleep.store(1, Ordering::SeqCst);
         // Who left a block after the look above and before the word was set did not ring.
         if !gather(domain, &mut lanes) {
@@ -64,9 +71,6 @@ pub fn run(session: &Session, domain: &Domain) {
             let _ = futex::wait(&header.doorbell, shared, rung, Some(&SLEEP));
         }
         header.asleep.store(0, Ordering::Relaxed);
-        if header.doorbell.load(Ordering::Acquire) != rung {
-            session.wake_prover();
-        }
         deliver(domain, &mut lanes);
     }
 }

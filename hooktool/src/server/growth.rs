@@ -153,6 +153,8 @@ pub fn grow(domain: &Domain, sets: u64) -> bool {
         tracing::debug!(%error, sets, "the local cache grows no further");
         return false;
     }
+    domain.local_sets_max.fetch_max(sets, Ordering::Relaxed);
+    domain.local_sets_max.fetch_max(sets, Ordering::Relaxed);
     let opened =
         header
             .local_active

@@ -42,6 +42,8 @@ struct Awaited {
 #[derive(Default)]
 pub struct Members {
     by_pid: BTreeMap<u32, Member>,
+    /// Over, and not released yet.
+    leaving: Vec<Member>,
     awaited: Vec<Awaited>,
     /// Processes that have ever joined.
     pub joins: u64,
@@ -93,17 +95,46 @@ impl Members {
         Some(slot)
     }
 
-    /// Takes a process out that is over (or about to begin anew under the same number): releases
-    /// what it had in flight, keeps its counters, frees its slot.
-    pub fn remove(&mut self, pid: u32) {
-        let Some(member) = self.by_pid.remove(&pid) else {
-            return;
-        };
-        reap::release(&member.domain, member.slot);
-        let record = &member.domain.region.processes()[usize::from(member.slot)];
-        member.domain.totals.lock().add_record(record);
-        record.reset();
-        record.state.store(0, Ordering::Release);
+    /// Takes a process out that begins anew under the same number, or whose number another has now:
+    /// releases what it had in flight, keeps its counters, frees its slot.
+    fn remove(&mut self, pid: u32) {
+        if let Some(member) = self.by_pid.remove(&pid) {
+            reap::release(&member.domain, member.slot);
+            settle(&member);
+        }
+    }
+
+    /// A process is over: it is no member any more. Its slot and counters stay until `bury`, so that
+    /// what it had in flight can be released without this lock. False: it is not here.
+    pub fn leave(&mut self, pid: u32, pidfd: &Arc<OwnedFd>) -> bool {
+        // The number may have been taken by a new process meanwhile: only this one is over.
+        if !self
+            .by_pid
+            .get(&pid)
+            .is_some_and(|member| Arc::ptr_eq(&member.pidfd, pidfd))
+        {
+            return false;
+        }
+        self.leaving.extend(self.by_pid.remove(&pid));
+        true
+    }
+
+    /// Those who left and are not buried yet: where they were.
+    pub fn leaving(&self) -> Vec<(Arc<Domain>, u16)> {
+        self.leaving
+            .iter()
+            .map(|member| (Arc::clone(&member.domain), member.slot))
+            .collect()
+    }
+
+    /// Keeps the counters and frees the slots of those who left; everything else is released.
+    pub fn bury(&mut self) {
+        self.leaving.drain(..).for_each(|member| settle(&member));
+    }
+
+    /// Members and those who left but are not buried: everybody whose record still counts.
+    pub fn counted(&self) -> impl Iterator<Item = &Member> {
+        self.by_pid.values().chain(&self.leaving)
     }
 
     /// A launcher announces the process that it is about to turn into the target.
@@ -120,7 +151,7 @@ impl Members {
     /// Whether somebody is here or announced.
     pub fn has_any(&mut self) -> bool {
         self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
-        !self.by_pid.is_empty() || !self.awaited.is_empty()
+        !(self.by_pid.is_empty() && self.leaving.is_empty() && self.awaited.is_empty())
     }
 
     /// Members, by number.
@@ -142,4 +173,12 @@ impl Members {
     pub fn get(&self, pid: u32) -> Option<&Member> {
         self.by_pid.get(&pid)
     }
+}
+
+/// Keeps a process' counters and frees its slot.
+fn settle(member: &Member) {
+    let record = &member.domain.region.processes()[usize::from(member.slot)];
+    member.domain.totals.lock().add_record(record);
+    record.reset();
+    record.state.store(0, Ordering::Release);
 }

@@ -19,8 +19,14 @@ use super::domain::Domain;
 use super::look::{self, Look};
 use super::session::{Globs, Session};
 
-/// Between two rounds while something is to be proved, and between two looks for new wishes.
+/// Between two rounds while something is to be proved.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// Between two rounds while nothing is; a doorbell ends it earlier.
+const REST: Duration = Duration::from_secs(1);
+
+/// Between two looks for new wishes at least: a look takes a tenth of a millisecond.
+const BREATH: Duration = Duration::from_millis(10);
 
 /// How long a stamp must have stood before a lease proves it.
 const QUIET_WITH_LEASE: Duration = Duration::from_secs(1);
@@ -66,7 +72,7 @@ pub fn run(session: &Session) {
     let mut wishes: HashMap<(usize, u32), Wish> = HashMap::new();
     let mut rung: Vec<u32> = Vec::new();
     while !session.is_ending() {
-        std::thread::park_timeout(ROUND);
+        std::thread::park_timeout(if wishes.is_empty() { REST } else { ROUND });
         for (number, domain) in session.domains().iter().enumerate() {
             rung.resize(rung.len().max(number + 1), 0);
             let now = domain.region.header().doorbell.load(Ordering::SeqCst);
@@ -74,6 +80,7 @@ pub fn run(session: &Session) {
                 collect(session, number, domain, &mut wishes);
             }
         }
+        std::thread::sleep(BREATH);
         let now = Instant::now();
         wishes.retain(|_, wish| {
             if now < wish.due {
@@ -97,7 +104,8 @@ fn collect(
     domain: &Arc<Domain>,
     wishes: &mut HashMap<(usize, u32), Wish>,
 ) {
-    for (found, record) in domain.region.files().live() {
+    let files = domain.region.files();
+    for (found, record) in files.live() {
         if record.want.load(Ordering::Relaxed) == 0 {
             continue;
         }
@@ -111,7 +119,8 @@ fn collect(
         };
         remember_path(domain, found, &path);
         if !record.has_policy(JUDGED) {
-            record.set_policy(judge(&session.globs, &path));
+            // Refused: the record is another file's by now, which will ask for itself.
+            let _ = files.judge(found, judge(&session.globs, &path));
         }
         let (stamp, trust) = record.stamp();
         let proved = stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained);

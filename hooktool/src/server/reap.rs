@@ -35,21 +35,31 @@ pub fn run(session: &Session) {
         let ready = session::wait_for(&fds, limit);
         session.joined.silence();
         let over = watched.iter().zip(&ready).filter(|(_, ready)| **ready);
-        for ((pid, pidfd), _) in over {
-            let mut members = session.members.lock();
-            // The number may have been taken by a new process meanwhile: only this one is over.
-            if members
-                .get(*pid)
-                .is_some_and(|member| Arc::ptr_eq(&member.pidfd, pidfd))
-            {
-                members.remove(*pid);
-                tracing::debug!(pid, "process over");
-            }
+        let over: Vec<_> = over.map(|(watched, _)| watched).collect();
+        if !over.is_empty() {
+            bury(session, &over);
         }
         for domain in session.domains() {
             thaw(&domain);
         }
     }
+}
+
+/// Takes processes that are over out of the session.
+fn bury(session: &Session, over: &[&(u32, Arc<OwnedFd>)]) {
+    let leaving = {
+        let mut members = session.members.lock();
+        for (pid, pidfd) in over {
+            if members.leave(*pid, pidfd) {
+                tracing::debug!(pid, "process over");
+            }
+        }
+        members.leaving()
+    };
+    for (domain, slot) in &leaving {
+        release(domain, *slot);
+    }
+    session.members.lock().bury();
 }
 
 fn has_frozen(session: &Session) -> bool {
@@ -70,7 +80,7 @@ pub fn release(domain: &Domain, slot: u16) {
         });
     });
     region.files().release_claims(slot);
-    region.local().release_owner(slot);
+    domain.local_used().release_owner(slot);
     region.refresh().release_owner(slot);
     drop(frozen);
     thaw(domain);

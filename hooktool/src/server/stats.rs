@@ -125,7 +125,7 @@ fn count(session: &Session, pid: Option<u32>) -> Option<(Totals, u32)> {
         totals.add(&domain.totals.lock());
     }
     members
-        .iter()
+        .counted()
         .for_each(|member| of_member(&mut totals, member));
     Some((totals, u32::try_from(members.len()).unwrap_or(u32::MAX)))
 }
@@ -195,8 +195,7 @@ fn pages_held(domains: &[std::sync::Arc<Domain>]) -> HashMap<(u64, u64, u64), u6
     let mut held = HashMap::new();
     for domain in domains {
         domain
-            .region
-            .local()
+            .local_used()
             .visit_held(|ident| *held.entry(key_of(ident)).or_insert(0) += 1);
     }
     held

@@ -110,6 +110,43 @@ pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     })
 }
 
+/// Most supplementary groups a process can have (`NGROUPS_MAX`).
+const GROUPS_MAX: usize = 65_536;
+
+/// Supplementary groups of the process that connected `socket`, sorted, each once.
+///
+/// # Errors
+///
+/// As getsockopt(2), `SO_PEERGROUPS`.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups = vec![0_u32; 64];
+    loop {
+        let bytes = groups.len() * size_of::<u32>();
+        let mut length = libc::socklen_t::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: `groups` has room for `length` bytes of group numbers, which are plain integers.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &mut length,
+            )
+        };
+        if done == 0 {
+            groups.truncate(length as usize / size_of::<u32>());
+            groups.sort_unstable();
+            groups.dedup();
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ERANGE) || groups.len() >= GROUPS_MAX {
+            return Err(error);
+        }
+        groups.resize(GROUPS_MAX, 0);
+    }
+}
+
 /// Option number of `SO_PEERPIDFD` (Linux 6.5), the same on every architecture served.
 const SO_PEERPIDFD: libc::c_int = 77;
 

@@ -141,3 +141,37 @@ fn a_live_writer_keeps_its_block_out_of_service_when_another_dies() {
     writes::end(cells, ops, ticket, || ());
     eventually("calm when both are over", || is_calm(&joined));
 }
+
+/// Not a test of its own: a process of another user, that tells the first word of its secret.
+#[test]
+fn player_of_another_user() {
+    if let Some(joined) = as_player("reaping::player_of_another_user") {
+        let word = joined.region.header().secret[0].load(Ordering::Relaxed);
+        say_and_wait(&format!("secret {word}"));
+    }
+}
+
+#[test]
+fn another_user_gets_a_region_of_its_own_from_root_and_none_from_others() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let joined = stage.join();
+    if super::super::sys::effective_user() != 0 {
+        let root = super::super::domain::Credentials::of_process(1).unwrap();
+        assert_ne!(root.uid, super::super::sys::effective_user());
+        return;
+    }
+    let mut player = stage.play_as("reaping::player_of_another_user", 65_534);
+    let said = player.wait_for("secret");
+    let ours = joined.region.header().secret[0].load(Ordering::Relaxed);
+    assert!(!said.contains(&ours.to_string()), "{said}");
+    let Response::Session(info) = stage.ask(&Request::Session) else {
+        panic!("no session")
+    };
+    assert_eq!(info.processes.len(), 2);
+    player.kill();
+    eventually(
+        "it is reaped from its own region",
+        || matches!(stage.ask(&Request::Session), Response::Session(s) if s.processes.len() == 1),
+    );
+}

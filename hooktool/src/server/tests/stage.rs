@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -131,7 +132,12 @@ impl Stage {
 
     /// Runs the test `name` of this file's siblings in a process of its own, which plays a member.
     pub fn play(&self, name: &str) -> Player {
-        play(&self.config, name)
+        play(&self.config, name, None)
+    }
+
+    /// As `play`, under another user and no supplementary groups.
+    pub fn play_as(&self, name: &str, user: u32) -> Player {
+        play(&self.config, name, Some(user))
     }
 }
 
@@ -234,9 +240,10 @@ pub struct Player {
 
 const ROLE: &str = "HOOK_SERVER_TEST_ROLE";
 
-fn play(config: &ServeConfig, name: &str) -> Player {
+fn play(config: &ServeConfig, name: &str, user: Option<u32>) -> Player {
     let test = format!("server::tests::{name}");
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", &test, "--nocapture", "--test-threads=1"])
         .env(ROLE, name)
         .env(
@@ -244,9 +251,11 @@ fn play(config: &ServeConfig, name: &str) -> Player {
             config.session.environment(&config.token),
         )
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let mut child = command.spawn().unwrap();
     let said = std::io::BufReader::new(child.stdout.take().unwrap());
     Player { child, said }
 }
@@ -273,14 +282,15 @@ impl Player {
         self.child.id()
     }
 
-    /// Waits until it has said `word`.
-    pub fn wait_for(&mut self, word: &str) {
+    /// Waits until it has said `word`; the line in which it did.
+    pub fn wait_for(&mut self, word: &str) -> String {
         let mut line = String::new();
         while !line.contains(&format!("player: {word}")) {
             line.clear();
             let read = std::io::BufRead::read_line(&mut self.said, &mut line).unwrap();
             assert_ne!(read, 0, "the player ended before it said {word}");
         }
+        line
     }
 
     /// Kills it (SIGKILL) and waits until it is gone.
