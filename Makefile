@@ -2,7 +2,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps check tidy fmt clippy deny torture fuzz clean demo bench
+.PHONY: help build plant test test-deps check tidy fmt clippy deny torture fuzz clean demo bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,7 +10,12 @@ help: ## this list
 build: ## release artefacts: hooktool, memnode, the shim
 	$(CARGO) build --release --locked --workspace
 
-test: test-deps build ## install what is needed (Debian, root), build, pass every test
+# A shim that breaks its promise on purpose, in a place of its own: a test proves the oracle with it.
+plant:
+	CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/plant" \
+	$(CARGO) build --release --locked -p ramgrid-shim --features plant
+
+test: test-deps build plant ## install what is needed (Debian, root), build, pass every test
 	$(CARGO) test --release --locked --workspace
 
 test-deps: ## the Debian packages the tests need; starts no service

@@ -8,10 +8,12 @@
 
 pub mod bed;
 pub mod files;
+pub mod load;
 pub mod mode;
 pub mod model;
 pub mod node;
 pub mod postgres;
+pub mod processes;
 pub mod proxy;
 pub mod puppet;
 pub mod resp;

@@ -103,12 +103,17 @@ impl Postgres {
 
     /// Starts the server by `command` (native or hooked) and waits until it takes connections.
     pub fn start(&mut self, mut command: Command) {
+        as_server_user(&mut command);
+        self.start_as_given(command);
+    }
+
+    /// The same by a command that itself becomes the server's user.
+    pub fn start_as_given(&mut self, mut command: Command) {
         let log = File::options()
             .create(true)
             .append(true)
             .open(&self.log)
             .expect("open the log");
-        as_server_user(&mut command);
         command.process_group(0).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("dup")).stderr(log);
         self.shown = format!("{command:?}");
@@ -209,8 +214,13 @@ impl Postgres {
 
     /// A fast shutdown, as `systemctl stop` asks for it.
     pub fn stop(&mut self) -> ExitStatus {
+        kill_process(self.pid(), Signal::INT).expect("signal the server");
+        self.wait_end()
+    }
+
+    /// Waits for the end of a server that was asked to end.
+    pub fn wait_end(&mut self) -> ExitStatus {
         let mut server = self.server.take().expect("started");
-        kill_process(group_of(&server), Signal::INT).expect("signal the server");
         run::wait(&mut server, &self.shown)
     }
 

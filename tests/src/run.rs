@@ -87,6 +87,26 @@ pub fn assert_same(native: &Outcome, hooked: &Outcome, what: &str) {
     );
 }
 
+/// The same command behind a prefix such as `sh -c SCRIPT sh` or `unshare ...`, with the same
+/// environment and directory.
+pub fn wrapped(prefix: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(prefix[0]);
+    outer.env_clear();
+    outer.envs(
+        command
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?))),
+    );
+    outer
+        .args(&prefix[1..])
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        outer.current_dir(dir);
+    }
+    outer
+}
+
 /// Runs a command with no standard input.
 pub fn run(command: &mut Command) -> Outcome {
     run_with_input(command, b"")

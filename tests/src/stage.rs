@@ -33,6 +33,26 @@ pub fn stage_artefacts(to: &Path) {
     }
 }
 
+/// Stages the shim that breaks its promise on purpose (feature `plant`), which `make plant` puts beside
+/// the artefacts in a target directory of its own; its path.
+pub fn stage_planted_shim(to: &Path) -> PathBuf {
+    let from = artefact_dir();
+    let profile = from.file_name().expect("a profile's directory");
+    let target = from.parent().expect("lies in the target directory");
+    let source = target
+        .join("plant")
+        .join(profile)
+        .join("libramgrid_shim.so");
+    assert!(
+        source.is_file(),
+        "{} is missing: type `make plant`",
+        source.display()
+    );
+    let staged = to.join("planted_shim.so");
+    fs::copy(&source, &staged).expect("copy the planted shim");
+    staged
+}
+
 /// The directory cargo puts artefacts in: the parent of the test binary's own `deps/`.
 fn artefact_dir() -> PathBuf {
     if let Some(named) = std::env::var_os(BIN_DIR_VARIABLE) {

@@ -1,12 +1,14 @@
 //! The oracle bites: a planted stale read ends the target at once.
 //!
-//! `HOOKTOOL_PLANT=stale` makes the shim deliver one block as it was before its last write. If this
+//! A build of the shim with the feature `plant` (made by `make plant`) does not count writes and does not
+//! compare stamps when `HOOKTOOL_PLANT=stale` is set, so that it serves what was there before. If this
 //! went unnoticed, the silence of all other tests would mean nothing.
 
 use harness::bed::Bed;
 use harness::files::noise;
 use harness::mode::Mode;
 use harness::puppet::{Puppets, puppet_words, to_hex};
+use harness::stage::stage_planted_shim;
 use serde_json::json;
 
 /// The signal of abort(3).
@@ -19,6 +21,7 @@ fn provoke(mode: Mode, plant: bool) -> (bool, Option<i32>, String) {
     let hooked = bed.hooked();
     let mut command = hooked.command(bed.path(), &puppet_words(&bed, 1));
     if plant {
+        command.env("HOOKTOOL_SHIM", stage_planted_shim(bed.path()));
         command.env("HOOKTOOL_PLANT", "stale");
     }
     let mut puppets = Puppets::start(command);

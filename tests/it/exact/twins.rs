@@ -122,7 +122,7 @@ fn twin_images(bed: &Bed, mine: &[u8], other: &[u8]) -> [PathBuf; 2] {
         .and_then(|f| f.set_len(32 << 20))
         .expect("make an image");
     run(Command::new(tool("mkfs.ext4"))
-        .args(["-q", "-F"])
+        .args(["-q", "-F", "-b", "4096"])
         .arg(&images[0]))
     .must_pass();
     let mount = Mount::new(&images[0], &bed.join("making"));
