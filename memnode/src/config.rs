@@ -37,9 +37,10 @@ const CONNECTION_BYTES: usize = 8 * 1024;
 /// Most connections, whatever the memory.
 const CONNECTIONS_MAX: usize = 10_000;
 
-/// How long a worker looks for the next request before it sleeps, at most, in microseconds: about
-/// what it costs to wake an idle virtual processor.
-const BUSY_POLL_US_MAX: u64 = 50;
+/// How long a worker looks for the next request before it sleeps, at most, in microseconds: what it
+/// costs to wake an idle virtual processor (30 to 70), once for the server and once for a client
+/// that sleeps too. Measured with a blocking client: 56 us a round trip without, 32 us with.
+const BUSY_POLL_US_MAX: u64 = 100;
 
 /// What a node needs to know.
 #[derive(Clone, Debug)]
