@@ -38,7 +38,8 @@ pub unsafe fn copy_shared(from: *const u8, to: *mut u8, len: usize) {
     let aligned = (from as usize | to as usize) % 8 == 0;
     let words = if aligned { len / 8 } else { 0 };
     for nth in 0..words {
-        // SAFETY: in range and aligned by the checks above; atomics of both sides as the caller says.
+        // SAFETY: in range and aligned by the checks above; atomics of both sides as the caller
+        // says.
         unsafe {
             let word = (*from.cast::<AtomicU64>().add(nth)).load(Ordering::Relaxed);
             (*to.cast::<AtomicU64>().add(nth)).store(word, Ordering::Relaxed);

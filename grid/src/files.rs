@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The stamp words change only while the changer is the sole writer in flight in the file's
-//! `writes` cell (`writes::end`, `prove`), so a reader that finds that cell quiet and unchanged around its
-//! look has read them whole.
+//! `writes` cell (`writes::end`, `prove`), so a reader that finds that cell quiet and unchanged
+//! around its look has read them whole.
 
 use crate::cell;
 use crate::ident::FileIdent;
@@ -37,7 +37,8 @@ const PROBES: usize = 8;
 pub enum Trust {
     /// Nothing is known: nothing is filled or served.
     None = 0,
-    /// Proved by the hook server: nobody had the file open for writing, or it stood still long enough.
+    /// Proved by the hook server: nobody had the file open for writing, or it stood still long
+    /// enough.
     Clean = 1,
     /// Left behind by a write of the session.
     Chained = 2,
@@ -154,9 +155,9 @@ impl FileRecord {
         (stamp, trust)
     }
 
-    /// Stores a stamp. Only for the sole writer in flight in the file's `writes` cell, who has seen,
-    /// since it was in flight, that the record is current. Distrusted while half written: a process
-    /// killed in between leaves no stamp that nobody measured.
+    /// Stores a stamp. Only for the sole writer in flight in the file's `writes` cell, who has
+    /// seen, since it was in flight, that the record is current. Distrusted while half written: a
+    /// process killed in between leaves no stamp that nobody measured.
     pub fn set_stamp(&self, stamp: Stamp, trust: Trust) {
         self.trust.store(Trust::None as u64, Ordering::Relaxed);
         self.size.store(stamp.size, Ordering::Release);
@@ -226,8 +227,8 @@ impl<'a> Files<'a> {
     }
 
     /// Begins a write to the file that `found` describes; `span_of` measures it in blocks of the
-    /// size given. A record that was recycled meanwhile may have another block size: then, and while
-    /// none is learnt, the write covers the whole file. Otherwise as `writes::begin`.
+    /// size given. A record that was recycled meanwhile may have another block size: then, and
+    /// while none is learnt, the write covers the whole file. Otherwise as `writes::begin`.
     pub fn begin(
         &self,
         ops: Ops,
@@ -322,7 +323,8 @@ impl<'a> Files<'a> {
 
     /// Two processes may make a record of one file at once; it must never have two, because they
     /// could differ in block size and in stamp. Each names the file in its claimed record before it
-    /// looks around, so that one at least sees the other and gives up; perhaps both, until next time.
+    /// looks around, so that one at least sees the other and gives up; perhaps both, until next
+    /// time.
     fn has_twin(&self, ident: FileIdent, hash: u64, claimed: RecordRef) -> bool {
         self.probes(hash)
             .filter(|index| *index != claimed.index as usize)
@@ -423,9 +425,9 @@ impl<'a> Files<'a> {
             })
     }
 
-    /// The hook server's verdict on a stamp ("clean at S", or `Trust::None` to distrust): enters the
-    /// `writes` cell as the sole writer, starts a new epoch, stores. False: a write is in flight or
-    /// came meanwhile; nothing was believed, try again.
+    /// The hook server's verdict on a stamp ("clean at S", or `Trust::None` to distrust): enters
+    /// the `writes` cell as the sole writer, starts a new epoch, stores. False: a write is in
+    /// flight or came meanwhile; nothing was believed, try again.
     ///
     /// A writer that comes while the verdict is in flight is not alone, so it does not compare
     /// stamps. That is why the epoch moves before anything else, whatever the outcome.

@@ -5,7 +5,8 @@
 //! every structure is right if any process is killed between any two instructions.
 //!
 //! Where to start: `cell` and `writes` are the coherence protocol (with `ops` and `reap` for the
-//! dead), `files` the stamps, `index`, `local` and `refresh` the blocks, `layout` and `region` the bytes.
+//! dead), `files` the stamps, `index`, `local` and `refresh` the blocks, `layout` and `region` the
+//! bytes.
 //! `docs/design.md` has the rules and their proofs; `tests/model.rs` checks them.
 #![no_std]
 

@@ -11,8 +11,8 @@
 //!  set = 4 tags; sets beyond `active` are out of use (their content may be punched)
 //! ```
 //!
-//! A filler that dies leaves its tag busy; the hook server frees it on proof of death. Content moves
-//! through `copy`; the caller of `find` re-checks the version cells after the copy (rule S3).
+//! A filler that dies leaves its tag busy; the hook server frees it on proof of death. Content
+//! moves through `copy`; the caller of `find` re-checks the version cells after the copy (rule S3).
 
 use crate::ident::{FileIdent, block_hash};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -146,8 +146,8 @@ impl Local<'_> {
         self.tags[hit.slot].seq.load(Ordering::Relaxed) == hit.seq
     }
 
-    /// Puts a page in: claims a tag of its set, calls `copy_in` with the number of the content page,
-    /// publishes. False: the set is out of use or busy.
+    /// Puts a page in: claims a tag of its set, calls `copy_in` with the number of the content
+    /// page, publishes. False: the set is out of use or busy.
     pub fn fill(
         &self,
         file_hash: u64,

@@ -1,7 +1,7 @@
-//! The words of the product: every counter, every reason for leaving a call alone (bypass) and every
-//! reason for turning back to the kernel (fallback), with the one spelling that flags, JSON keys,
-//! columns and documents use. Their order is the layout of the process records: append only, and
-//! bump `LAYOUT_VERSION` when something moves.
+//! The words of the product: every counter, every reason for leaving a call alone (bypass) and
+//! every reason for turning back to the kernel (fallback), with the one spelling that flags, JSON
+//! keys, columns and documents use. Their order is the layout of the process records: append only,
+//! and bump `LAYOUT_VERSION` when something moves.
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {

@@ -2,8 +2,8 @@
 //! of a file. Kept by the hook server; the processes read it and open the breaker when a node fails
 //! them, for everybody at once.
 //!
-//! Placement: an extent (1 MiB of a file) hashes to one of 16384 slots, the slot map names the node.
-//! One read of neighbouring blocks is therefore one round trip to one node.
+//! Placement: an extent (1 MiB of a file) hashes to one of 16384 slots, the slot map names the
+//! node. One read of neighbouring blocks is therefore one round trip to one node.
 
 use crate::ident::block_hash;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -87,7 +87,8 @@ impl NodeRecord {
         }
     }
 
-    /// A process was failed by the node. Opens the breaker after `FAILURES_MAX` in a row; at once if
+    /// A process was failed by the node. Opens the breaker after `FAILURES_MAX` in a row; at once
+    /// if
     /// `certain` (the connection is gone, the envelope was wrong).
     pub fn failed(&self, certain: bool) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;

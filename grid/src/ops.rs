@@ -8,7 +8,8 @@
 //!  | state   | file     | first    | reserved                |
 //!  |         | hash     | block    |                         |
 //!  +---------+----------+----------+-------------------------+
-//!   state:  0 idle | owner << 32 | count << 16 | kind        kind: 1 claimed, 2 blocks, 3 file, 4 pin
+//!   state:  0 idle | owner << 32 | count << 16 | kind
+//!           kind: 1 claimed, 2 blocks, 3 file, 4 pin
 //! ```
 
 use crate::sync::{AtomicU64, Ordering};

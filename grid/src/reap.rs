@@ -1,10 +1,10 @@
 //! Releasing what dead processes had in flight (rules R1-R3). Called by the hook server alone, from
 //! one thread, and only for processes whose death is proved: a process descriptor became readable,
-//! or the same process executed a new program (which ends every other thread first). Then its system
-//! calls have ended too, so that no byte of them is still to land.
+//! or the same process executed a new program (which ends every other thread first). Then its
+//! system calls have ended too, so that no byte of them is still to land.
 //!
-//! Nothing is ever subtracted: whether the dead thread had counted itself cannot be known. Its cells
-//! are frozen, under a new version, and thawed when no live record covers them.
+//! Nothing is ever subtracted: whether the dead thread had counted itself cannot be known. Its
+//! cells are frozen, under a new version, and thawed when no live record covers them.
 
 use crate::cell;
 use crate::ops::{Op, Ops};

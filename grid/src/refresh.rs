@@ -1,7 +1,7 @@
 //! Refresh slots: blocks on their way from a target process to the memory nodes. A process claims a
-//! free slot, reads the block into it from the page cache (never from the caller's buffer, which may
-//! change), and marks it ready; the hook server sends it on and frees the slot. Nobody waits: no free
-//! slot means the refresh is dropped and counted.
+//! free slot, reads the block into it from the page cache (never from the caller's buffer, which
+//! may change), and marks it ready; the hook server sends it on and frees the slot. Nobody waits:
+//! no free slot means the refresh is dropped and counted.
 //!
 //! ```text
 //!  slot header (128 bytes)                                      content: `slot_bytes` each, apart

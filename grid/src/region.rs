@@ -105,8 +105,9 @@ impl Region {
     }
 
     fn slice<T>(&self, offset: u64, count: u64) -> &'static [T] {
-        // SAFETY: `Layout::of` keeps every part within the mapping and page-aligned; all `T` used in
-        // this file consist of atomics; the mapping lives for ever (promise of the constructors).
+        // SAFETY: `Layout::of` keeps every part within the mapping and page-aligned; all `T` used
+        // in this file consist of atomics; the mapping lives for ever (promise of the
+        // constructors).
         unsafe {
             core::slice::from_raw_parts(self.base.add(offset as usize).cast(), count as usize)
         }

@@ -161,8 +161,8 @@ pub fn begin(cells: Cells, ops: Ops, owner: u16, file_hash: u64, span: Span) -> 
 }
 
 /// Rule W4, the stamp and the retirement of the record. `record_stamp` is called while this write
-/// is the only one in flight on the file: it reads the file's stamp from the kernel and stores it in
-/// the file's record. It may be called again if another write came and went meanwhile.
+/// is the only one in flight on the file: it reads the file's stamp from the kernel and stores it
+/// in the file's record. It may be called again if another write came and went meanwhile.
 pub fn end(cells: Cells, ops: Ops, ticket: Ticket, mut record_stamp: impl FnMut()) {
     cells.visit_span(ticket.file_hash, ticket.span, |nth, cell| {
         if ticket.counted >> nth & 1 == 1 {

@@ -34,73 +34,56 @@ fn the_parts_of_the_region_lie_where_the_document_says() {
     let document = document();
     let shape = Shape::for_budget(4 << 20, 1 << 20, 1 << 20);
     let layout = Layout::of(shape);
-    let slot_bytes = 1 << shape.refresh_log2();
     let size = |bytes: usize| bytes as u64;
-    for (part, offset, count, bytes) in [
-        ("header", 0, 1, size(size_of::<Header>())),
-        (
-            "nodes",
-            layout.nodes,
-            NODES_MAX as u64,
-            size(size_of::<NodeRecord>()),
-        ),
-        ("slot_map", layout.slot_map, SLOTS as u64, 1),
-        (
-            "processes",
-            layout.processes,
-            shape.processes,
-            size(size_of::<ProcessRecord>()),
-        ),
-        ("ops", layout.ops, shape.ops, size(size_of::<OpSlot>())),
-        (
-            "file_cells",
-            layout.file_cells,
-            shape.file_cells,
-            size(size_of::<FileCells>()),
-        ),
-        (
-            "files",
-            layout.files,
-            shape.files,
-            size(size_of::<FileRecord>()),
-        ),
-        ("cells", layout.cells, shape.cells, 8),
-        (
-            "index",
-            layout.index,
-            shape.buckets,
-            size(size_of::<Bucket>()),
-        ),
-        (
-            "refresh",
-            layout.refresh,
-            shape.refresh_slots(),
-            size(size_of::<RefreshSlot>()),
-        ),
-        (
-            "refresh_content",
-            layout.refresh_content,
-            shape.refresh_slots(),
-            slot_bytes,
-        ),
-        (
-            "local_tags",
-            layout.local_tags,
-            shape.local_pages,
-            size(size_of::<Tag>()),
-        ),
-        (
-            "local_content",
-            layout.local_content,
-            shape.local_pages,
-            PAGE_BYTES as u64,
-        ),
-    ] {
+    let row = |part: &str, offset: u64, count: u64, bytes: u64| {
         assert_row(
             &document,
             &format!("| `{part}` | {offset} | {count} | {bytes} |"),
         );
-    }
+    };
+    let (nodes, slots) = (size(NODES_MAX), size(SLOTS));
+    row("header", 0, 1, size(size_of::<Header>()));
+    row("nodes", layout.nodes, nodes, size(size_of::<NodeRecord>()));
+    row("slot_map", layout.slot_map, slots, 1);
+    let processes = size(size_of::<ProcessRecord>());
+    row("processes", layout.processes, shape.processes, processes);
+    row("ops", layout.ops, shape.ops, size(size_of::<OpSlot>()));
+    let file_cells = size(size_of::<FileCells>());
+    row(
+        "file_cells",
+        layout.file_cells,
+        shape.file_cells,
+        file_cells,
+    );
+    row(
+        "files",
+        layout.files,
+        shape.files,
+        size(size_of::<FileRecord>()),
+    );
+    row("cells", layout.cells, shape.cells, 8);
+    row(
+        "index",
+        layout.index,
+        shape.buckets,
+        size(size_of::<Bucket>()),
+    );
+    let (refresh, in_slot) = (shape.refresh_slots(), 1 << shape.refresh_log2());
+    row(
+        "refresh",
+        layout.refresh,
+        refresh,
+        size(size_of::<RefreshSlot>()),
+    );
+    row("refresh_content", layout.refresh_content, refresh, in_slot);
+    let (pages, tag) = (shape.local_pages, size(size_of::<Tag>()));
+    row("local_tags", layout.local_tags, pages, tag);
+    row(
+        "local_content",
+        layout.local_content,
+        pages,
+        size(PAGE_BYTES),
+    );
 }
 
 #[test]

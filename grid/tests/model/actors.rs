@@ -203,7 +203,8 @@ impl World {
         writes::unpin(self.cells(), self.ops(), hash, pin);
     }
 
-    /// Rules F1 and S1: the file's cells, its stamp, the block's cell, and the record, in this order.
+    /// Rules F1 and S1: the file's cells, its stamp, the block's cell, and the record, in this
+    /// order.
     fn look(&self, place: Place) -> Option<Look> {
         let record = self.files().record(place.found);
         let stat = self.stat(place.file);
@@ -243,8 +244,8 @@ impl World {
         ))
     }
 
-    /// A filler: looks, reads through the kernel, looks at the stamp again (F2), and publishes in the
-    /// local cache and on the node. It does not look at the cells again: that would only save a
+    /// A filler: looks, reads through the kernel, looks at the stamp again (F2), and publishes in
+    /// the local cache and on the node. It does not look at the cells again: that would only save a
     /// useless publication.
     pub fn fill(&self, owner: u16, file: usize, page: u64) {
         let Some(place) = self.place(owner, file, page) else {
@@ -264,8 +265,8 @@ impl World {
         }
     }
 
-    /// Rule F2: the file still stands under a trusted stamp and the same epoch, so no outsider began
-    /// to change it before the kernel's read had ended.
+    /// Rule F2: the file still stands under a trusted stamp and the same epoch, so no outsider
+    /// began to change it before the kernel's read had ended.
     fn still_stands(&self, place: Place, look: Look) -> bool {
         self.is_broken(Fault::FillOneStamp)
             || self.look(place).is_some()

@@ -1,15 +1,17 @@
 //! The model check: the code of grid that ships (cells, writes, operation records, reaper, file
-//! table, index, local cache, refresh slots), explored by shuttle, which decides before every atomic
-//! step who moves next. Run with `cargo test -p ramgrid-grid --features model --test model`.
+//! table, index, local cache, refresh slots), explored by shuttle, which decides before every
+//! atomic step who moves next. Run with `cargo test -p ramgrid-grid --features model --test model`.
 //!
 //! * Property: what a read is given is what the disk held at some instant during the call, at which
-//!   no write was half way through. So it is never older than the last write that had ended when the
+//!   no write was half way through. So it is never older than the last write that had ended when
+//! the
 //!   read began, and never torn.
 //! * In the end nothing stays frozen: every file can be proved, filled and served again.
 //! * It bites: with any one rule left out (`faults`) a violation is found.
 //!
-//! `RAMGRID_MODEL_ITERATIONS` sets the schedules per scenario and scheduler (default 2500, unoptimised 400). Shuttle
-//! explores sequentially consistent executions only; `docs/design.md` argues the orderings.
+//! `RAMGRID_MODEL_ITERATIONS` sets the schedules per scenario and scheduler (default 2500,
+//! unoptimised 200). Shuttle explores sequentially consistent executions only; `docs/design.md`
+//! argues the orderings.
 
 mod actors;
 mod faults;
@@ -30,7 +32,7 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use world::{FILES, World};
 
 /// Schedules per scenario and scheduler; an unoptimised build is some twenty times slower.
-const ITERATIONS: usize = if cfg!(debug_assertions) { 400 } else { 2500 };
+const ITERATIONS: usize = if cfg!(debug_assertions) { 200 } else { 2500 };
 /// Schedules per scheduler after which a broken rule must have been found out.
 const SEARCH_MAX: usize = 60_000;
 /// Preemptions that the probabilistic scheduler places.
