@@ -2,16 +2,15 @@
 //! table, index, local cache, refresh slots), explored by shuttle, which decides before every
 //! atomic step who moves next. Run with `cargo test -p ramgrid-grid --features model --test model`.
 //!
-//! * Property: what a read is given is what the disk held at some instant during the call, at which
-//!   no write was half way through. So it is never older than the last write that had ended when
-//! the
-//!   read began, and never torn.
+//! * Property: what a read is given is what the disk held at some instant during the call, at
+//!   which no write was half way through. So it is never older than the last write that had ended
+//!   when the read began, and never torn.
 //! * In the end nothing stays frozen: every file can be proved, filled and served again.
 //! * It bites: with any one rule left out (`faults`) a violation is found.
 //!
-//! `RAMGRID_MODEL_ITERATIONS` sets the schedules per scenario and scheduler (default 2500,
-//! unoptimised 200). Shuttle explores sequentially consistent executions only; `docs/design.md`
-//! argues the orderings.
+//! `RAMGRID_MODEL_ITERATIONS` sets the schedules per scenario and scheduler (default 2500, in an
+//! unoptimised build 200). Shuttle explores sequentially consistent executions only;
+//! `docs/design.md` argues the orderings.
 
 mod actors;
 mod faults;
