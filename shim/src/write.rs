@@ -158,10 +158,12 @@ fn note_outsiders(member: Member, fd: i32, found: RecordRef, hash: u64, ticket: 
     if !ticket.alone || record.has_policy(OWNED) {
         return;
     }
-    // Without a trusted stamp nobody knows what happened to the file: what is cached of it must not
-    // come back to life under the stamp that this write will record.
+    // Without a trusted stamp (or with one that another change may share) nobody knows what happened
+    // to the file: what is cached of it must not come back to life under the stamp that this write
+    // will record.
     let (stamp, trust) = record.stamp();
-    if trust == Trust::None || !stat_fd(fd).is_ok_and(|stat| stat.stamp == stamp) {
+    let known = matches!(trust, Trust::Clean | Trust::Chained);
+    if !known || !stat_fd(fd).is_ok_and(|stat| stat.stamp == stamp) {
         cell::bump(&member.region().cells().file(hash).epoch);
     }
 }
