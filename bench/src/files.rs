@@ -162,6 +162,10 @@ impl Drop for RunDir {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("lab: {} could not be removed ({error})", self.0.display());
         }
+        // Fails while templates are kept there, and should.
+        if let Some(parent) = self.0.parent() {
+            let _ = fs::remove_dir(parent);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub fn find(name: &str) -> Result<User> {
     parse(&text, name).ok_or_else(|| {
         advice(
             format!("there is no user '{name}' on this machine"),
-            "install postgresql-15 (its package makes the user postgres), or say --server-user NAME",
+            "install postgresql-15 (its package makes the user), or say --server-user NAME",
         )
     })
 }

@@ -17,7 +17,7 @@ pub use template::ensure as template;
 /// Where Debian puts the server's programs, by version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The directory of `postgres`, `initdb` and `pgbench`: the newest Debian has, else the one in PATH.
+/// Where `postgres`, `initdb` and `pgbench` are: the newest Debian has, else the one in PATH.
 pub fn bin() -> Result<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir(DEBIAN)
         .map(|entries| {

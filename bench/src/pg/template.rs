@@ -37,10 +37,7 @@ pub fn ensure(lab: &Lab) -> Result<PathBuf> {
         return Ok(kept);
     }
     let begun = Instant::now();
-    eprintln!(
-        "lab: making a pgbench cluster of scale {} (kept for later)",
-        lab.args.scale
-    );
+    eprintln!("lab: making a pgbench cluster of scale {}", lab.args.scale);
     let partial = lab.run_dir.path().join("template");
     let user = lab.server_user.as_ref();
     let mut initdb = tool(user, &bin.join("initdb"))?;

@@ -23,6 +23,9 @@ const WARM: f64 = 0.95;
 /// before it is filled, so giving up takes longer than that.
 const IDLE_PASSES_MAX: u32 = 4;
 
+/// Most passes: what is not warm by then is said in the report.
+const PASSES_MAX: u32 = 12;
+
 /// Pause after a pass without progress.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -52,7 +55,8 @@ pub fn warm(
     let begun = Instant::now();
     cold.cage.cap(how == Warm::Capped)?;
     let (mut passes, mut idle, mut held) = (0, 0, 0);
-    while idle < IDLE_PASSES_MAX && (held as f64) < WARM * cold.bytes as f64 {
+    let cold_still = |held: u64| (held as f64) < WARM * cold.bytes as f64;
+    while idle < IDLE_PASSES_MAX && passes < PASSES_MAX && cold_still(held) {
         empty(cold.cage, cold.data);
         pass()?;
         passes += 1;
