@@ -21,8 +21,17 @@ use crate::control;
 /// Between two probes of a node that is well.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two probes while a breaker is open; also the first pause after a failed one.
+/// The first pause after a failed probe; it doubles.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// Between two probes while a breaker is open; it doubles each time it opens again soon.
+const BROKEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Doublings of that pause at most.
+const BROKEN_DOUBLINGS_MAX: u32 = 4;
+
+/// A breaker that opens again within this time has not been closed for good.
+const BROKEN_MEMORY: Duration = Duration::from_secs(10);
 
 /// Longest pause between two attempts to reach a node.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -52,6 +61,14 @@ struct Health {
     rtt_ns: u64,
     down_since: Option<Instant>,
     was_up: bool,
+}
+
+/// How often the breakers of a node have opened in a row, over all regions.
+#[derive(Default)]
+struct Flapping {
+    opened: Option<Instant>,
+    is_open: bool,
+    times: u32,
 }
 
 /// A memory node.
@@ -170,13 +187,13 @@ impl Node {
     pub fn keep(&self, session: &Session) {
         let mut client = None;
         let mut pause = PROBE_PAUSE_MIN;
+        let mut flapping = Flapping::default();
         while !session.is_ending() {
             match self.probe(&mut client) {
                 Ok((info, rtt_ns)) => {
                     self.is_well(session, info, rtt_ns);
                     pause = PROBE_PAUSE_MIN;
-                    let broken = session.is_broken(self.number);
-                    self.rest(session, if broken { PROBE_PAUSE_MIN } else { PROBE_PAUSE });
+                    self.rest(session, &mut flapping);
                 }
                 Err(error) => {
                     client = None;
@@ -317,10 +334,18 @@ impl Node {
         made
     }
 
-    /// Rests between two probes, replenishing the pool whenever somebody took from it.
-    fn rest(&self, session: &Session, pause: Duration) {
-        let until = Instant::now() + pause;
-        while !session.is_ending() && self.is_called_before(until) {
+    /// Rests between two probes, replenishing the pool whenever somebody took from it. `tend` calls
+    /// when a breaker is open: then the next probe comes sooner.
+    fn rest(&self, session: &Session, flapping: &mut Flapping) {
+        let start = Instant::now();
+        while !session.is_ending() {
+            let pause = match flapping.note(session.is_broken(self.number), Instant::now()) {
+                Some(times) => BROKEN_PAUSE * (1 << times.min(BROKEN_DOUBLINGS_MAX)),
+                None => PROBE_PAUSE,
+            };
+            if !self.is_called_before(start + pause) {
+                return;
+            }
             self.replenish(session);
         }
     }
@@ -340,6 +365,21 @@ impl Node {
         }
         *called = false;
         true
+    }
+}
+
+impl Flapping {
+    /// Notes whether a breaker is open; how often it had opened shortly before, if it is.
+    fn note(&mut self, is_open: bool, now: Instant) -> Option<u32> {
+        if is_open && !self.is_open {
+            let again = self
+                .opened
+                .is_some_and(|at| now.duration_since(at) < BROKEN_MEMORY);
+            self.times = if again { self.times + 1 } else { 0 };
+            self.opened = Some(now);
+        }
+        self.is_open = is_open;
+        is_open.then_some(self.times)
     }
 }
 
@@ -420,4 +460,23 @@ pub fn from_config<E>(
         Ok(Arc::new(Node::new(number, addr, target)))
     });
     nodes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_breaker_that_opens_again_and_again_is_trusted_less() {
+        let mut flapping = Flapping::default();
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        assert_eq!(flapping.note(false, at(0)), None);
+        assert_eq!(flapping.note(true, at(1)), Some(0));
+        assert_eq!(flapping.note(true, at(2)), Some(0));
+        assert_eq!(flapping.note(false, at(3)), None);
+        assert_eq!(flapping.note(true, at(4)), Some(1));
+        assert_eq!(flapping.note(false, at(5)), None);
+        assert_eq!(flapping.note(true, at(60)), Some(0));
+    }
 }

@@ -106,6 +106,13 @@ impl Clock {
             session.place_where_needed();
         }
         self.ticks += 1;
+        for node in session
+            .nodes
+            .iter()
+            .filter(|node| session.is_broken(node.number))
+        {
+            node.wake();
+        }
         let felt = self.pressure.feel(Instant::now());
         self.cooling.resize_with(domains.len(), Cooling::default);
         self.promote_rest.resize(domains.len(), 0.0);
