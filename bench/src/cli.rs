@@ -93,7 +93,7 @@ pub struct RunArgs {
     /// Data file of the raw read, SQLite and remote-read workloads
     #[arg(long, default_value = "768MiB", value_parser = size::parse)]
     pub data: u64,
-    /// Where templates and run data are kept [default: /var/tmp/ramgrid-lab; not root: one per user]
+    /// Where templates and run data are kept [default: /var/tmp/ramgrid-lab; one per user]
     #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Memory node: `spawn` (a memnode outside the cage), `embedded`, or an address

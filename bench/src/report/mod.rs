@@ -108,6 +108,8 @@ pub struct Row {
     pub warm: Option<Warmth>,
     /// Further figures, unit in the name.
     pub figures: BTreeMap<&'static str, f64>,
+    /// What this machine did not let the lab limit or count.
+    pub left_out: Vec<String>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
@@ -132,6 +134,7 @@ impl Row {
             node_hits: None,
             warm: None,
             figures: BTreeMap::new(),
+            left_out: Vec::new(),
             notes: Vec::new(),
         }
     }

@@ -186,7 +186,8 @@ pub fn run(args: RunArgs) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for name in names {
         stop::check()?;
-        name.run(&lab, &mut |row| {
+        name.run(&lab, &mut |mut row| {
+            row.left_out.clone_from(&lab.controllers.left_out);
             if lab.args.json {
                 println!("{}", serde_json::to_string(&row).unwrap_or_default());
             } else {
