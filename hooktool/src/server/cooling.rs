@@ -1,8 +1,9 @@
 //! Cooling: what was not used lately loses its rank, a little at every tick.
 //!
-//! `tend` calls it for each domain. The heat of the index falls by one a minute, so that "read twice"
-//! means twice within a minute; file records that nobody used for a minute may be recycled; and the
-//! entries met on the way correct the numbers of blocks held, which only ever rise in between.
+//! `tend` calls it for each domain. The heat of the index falls by one a minute, so that "read
+//! twice" means twice within a minute; file records that nobody used for a minute may be recycled;
+//! and the entries met on the way correct the numbers of blocks held, which only ever rise in
+//! between.
 
 use grid::node::SLOTS;
 use grid::sync::Ordering;

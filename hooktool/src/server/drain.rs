@@ -1,4 +1,5 @@
-//! The drain of one region: takes blocks from refresh slots, seals them, and sends them to the nodes.
+//! The drain of one region: takes blocks from refresh slots, seals them, and sends them to the
+//! nodes.
 //!
 //! One thread per domain runs `run`. It copies a block out of its slot once, into the send buffer,
 //! seals that private copy, and frees the slot before anything is sent, so that a slow node never
@@ -109,7 +110,8 @@ fn lane_of(domain: &Domain, refresh: &Refresh) -> Option<usize> {
     (nodes.records.get(number)?.state() == NodeState::Up).then_some(number)
 }
 
-/// Whether the cells are still what the filler of a block saw (a hint: readers look for themselves).
+/// Whether the cells are still what the filler of a block saw (a hint: readers look for
+/// themselves).
 fn is_current(domain: &Domain, refresh: &Refresh) -> bool {
     let (cells, file_hash) = (domain.region.cells(), refresh.ident.hash());
     look_file(cells, file_hash, false).is_some_and(|seen| seen.epoch() == refresh.epoch)

@@ -104,8 +104,8 @@ impl Members {
         }
     }
 
-    /// A process is over: it is no member any more. Its slot and counters stay until `bury`, so that
-    /// what it had in flight can be released without this lock. False: it is not here.
+    /// A process is over: it is no member any more. Its slot and counters stay until `bury`, so
+    /// that what it had in flight can be released without this lock. False: it is not here.
     pub fn leave(&mut self, pid: u32, pidfd: &Arc<OwnedFd>) -> bool {
         // The number may have been taken by a new process meanwhile: only this one is over.
         if !self

@@ -1,8 +1,9 @@
 //! Pressure on the host: how long tasks waited for processors and for memory lately.
 //!
-//! `tend` asks on every tick. Told by the kernel's pressure stall information where there is any: the
-//! memory of our own cgroup (version 2) or of the machine, the processors of the machine. Without it,
-//! the number of runnable tasks stands in for the processors and memory counts as plentiful.
+//! `tend` asks on every tick. Told by the kernel's pressure stall information where there is any:
+//! the memory of our own cgroup (version 2) or of the machine, the processors of the machine.
+//! Without it, the number of runnable tasks stands in for the processors and memory counts as
+//! plentiful.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -1,12 +1,12 @@
 //! Proofs: judges files by name (`--include`, `--exclude`, `--own`) and proves stamps, so that what
 //! is read from now on may be kept ("clean at stamp S").
 //!
-//! One thread runs `run`. A process of the session leaves in a file's record who asks and under which
-//! descriptor; the file is opened from here, so that nothing a process says has to be believed. A
-//! stamp must have stood for a second. Then a read lease, granted only while nobody has the file
-//! open or mapped for writing, is taken and dropped at once: every later change moves the stamp.
-//! Where no lease is to be had, ten seconds of quiet must do (`docs/semantics.md` says what that
-//! cannot catch). No descriptor and no lease is ever held between two looks.
+//! One thread runs `run`. A process of the session leaves in a file's record who asks and under
+//! which descriptor; the file is opened from here, so that nothing a process says has to be
+//! believed. A stamp must have stood for a second. Then a read lease, granted only while nobody has
+//! the file open or mapped for writing, is taken and dropped at once: every later change moves the
+//! stamp. Where no lease is to be had, ten seconds of quiet must do (`docs/semantics.md` says what
+//! that cannot catch). No descriptor and no lease is ever held between two looks.
 
 use std::collections::HashMap;
 use std::sync::Arc;

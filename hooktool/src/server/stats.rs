@@ -1,7 +1,8 @@
-//! The numbers as viewers get them: one `Snapshot` from all regions, living processes and those gone.
+//! The numbers as viewers get them: one `Snapshot` from all regions, living processes and those
+//! gone.
 //!
-//! `viewers` asks on request, `life` when the last process is gone. Reads shared counters while they
-//! move: each is right for an instant, their sum need not be of one instant.
+//! `viewers` asks on request, `life` when the last process is gone. Reads shared counters while
+//! they move: each is right for an instant, their sum need not be of one instant.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;

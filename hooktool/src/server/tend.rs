@@ -1,9 +1,9 @@
 //! The clock of the hook server: ten ticks a second on its first thread.
 //!
 //! Every tick writes the heartbeat before anything else: when it is missing, the processes of the
-//! session turn to the kernel. Then it hands out tokens, watches the pressure, cools the index, lets
-//! the local cache grow or shrink, and asks whether the session is over. Nothing here waits for a
-//! disk or a node.
+//! session turn to the kernel. Then it hands out tokens, watches the pressure, cools the index,
+//! lets the local cache grow or shrink, and asks whether the session is over. Nothing here waits
+//! for a disk or a node.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,7 +167,8 @@ fn show(header: &Header, felt: Felt) {
     }
 }
 
-/// A node may take as long as a few reads from the device: beyond that the device is the better bet.
+/// A node may take as long as a few reads from the device: beyond that the device is the better
+/// bet.
 fn adapt_deadline(header: &Header) {
     let disk_us = header.disk_ns.load(Ordering::Relaxed) / 1000;
     let deadline_us = match disk_us {
