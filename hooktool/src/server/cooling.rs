@@ -75,7 +75,7 @@ fn correct_counts(domain: &Domain, held: u64) {
     let counted = files
         .live()
         .map(|(_, record)| record.blocks_held.load(Ordering::Relaxed));
-    let sum: u64 = counted.sum();
+    let sum = counted.fold(0, u64::saturating_add);
     if sum > held {
         for (_, record) in files.live() {
             let blocks = record.blocks_held.load(Ordering::Relaxed);

@@ -86,7 +86,7 @@ fn gather(domain: &Domain, lanes: &mut [Lane]) -> bool {
             continue;
         };
         any = true;
-        match lane_of(domain, &refresh) {
+        match lane_of(domain, &refresh).filter(|number| *number < lanes.len()) {
             Some(number) => bytes += lanes[number].stage(domain, slot, refresh),
             None => drop_blocks(domain, 1),
         }

@@ -109,8 +109,8 @@ impl Growth {
         let wished = wishes.saturating_sub(stand.wishes);
         if memory_is_short || sets >= sets_max || stand.closed != 0 {
             stand.wishes = wishes;
-        } else if now >= stand.rest_until && wished >= WISHES_PER_SET * sets.max(1) {
-            let next = (sets * 2).max(SETS_FIRST).min(sets_max);
+        } else if now >= stand.rest_until && wished >= WISHES_PER_SET.saturating_mul(sets.max(1)) {
+            let next = sets.saturating_mul(2).max(SETS_FIRST).min(sets_max);
             let _ = self.orders.try_send(Order::Grow {
                 domain: Arc::clone(domain),
                 sets: next,
@@ -143,7 +143,7 @@ impl Mover {
 /// Allocates and opens sets up to `sets`. False: there is no memory.
 pub fn grow(domain: &Domain, sets: u64) -> bool {
     let header = domain.region.header();
-    let old = header.local_active.load(Ordering::Relaxed);
+    let old = header.local_active.load(Ordering::Relaxed).min(sets);
     let set_bytes = (PAGE_BYTES * WAYS) as u64;
     let start = domain.region.layout().local_content + old * set_bytes;
     let bytes = sets.saturating_sub(old) * set_bytes;
@@ -153,7 +153,6 @@ pub fn grow(domain: &Domain, sets: u64) -> bool {
         tracing::debug!(%error, sets, "the local cache grows no further");
         return false;
     }
-    domain.local_sets_max.fetch_max(sets, Ordering::Relaxed);
     domain.local_sets_max.fetch_max(sets, Ordering::Relaxed);
     let opened =
         header
@@ -176,7 +175,7 @@ pub fn shrink(domain: &Domain, sets: u64) {
         let at = content + (slot * PAGE_BYTES) as u64;
         let _ = rustix::fs::fallocate(&domain.memory, punch, at, PAGE_BYTES as u64);
     };
-    let slots = usize::try_from(sets).unwrap_or(0) * WAYS;
+    let slots = usize::try_from(sets).unwrap_or(0).saturating_mul(WAYS);
     let mut left: Vec<usize> = (0..slots.min(local.tags.len())).collect();
     for _ in 0..PASSES_MAX {
         left.retain(|slot| !local.evict(*slot, OWN_SLOT, give_back));

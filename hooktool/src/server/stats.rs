@@ -29,7 +29,8 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
     let (state, reason) = session.state();
     let hits = [Counter::HitsLocal, Counter::HitsRemote, Counter::ReadsDisk];
     let [hits_local, hits_remote, reads_disk] = hits.map(|counter| totals.counter(counter));
-    let reads = hits_local + hits_remote + reads_disk;
+    let hits = hits_local.saturating_add(hits_remote);
+    let reads = hits.saturating_add(reads_disk);
     let (pushed_blocks, dropped) = pushes(&domains);
     let held = pages_held(&domains);
     let pages: u64 = held.values().sum();
@@ -48,11 +49,11 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
         hits_local,
         hits_remote,
         reads_disk,
-        hit_ratio: share(hits_local + hits_remote, reads),
+        hit_ratio: share(hits, reads),
         writes: totals.counter(Counter::Writes),
         invalidations: totals.counter(Counter::Invalidations),
         pushed_blocks,
-        push_dropped: totals.counter(Counter::PushDropped) + dropped,
+        push_dropped: totals.counter(Counter::PushDropped).saturating_add(dropped),
         bypass: named(totals.bypasses()),
         fallback: named(totals.fallbacks()),
         remote_latency_us: Percentiles {
@@ -64,7 +65,9 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
             p99: totals.disk_us(99),
         },
         local_bytes: pages * grid::local::PAGE_BYTES as u64,
-        remote_bytes: nodes.iter().map(|node| node.bytes).sum(),
+        remote_bytes: nodes
+            .iter()
+            .fold(0, |sum, node| node.bytes.saturating_add(sum)),
         files: files(&domains, &held),
         nodes,
     })
@@ -139,7 +142,9 @@ fn process_info(member: &Member) -> ProcessInfo {
         pid: member.pid,
         command: command_of(member.pid),
         uptime_s: member.since.elapsed().as_secs(),
-        reads: hits_local + hits_remote + reads_disk,
+        reads: hits_local
+            .saturating_add(hits_remote)
+            .saturating_add(reads_disk),
         hits_local,
         hits_remote,
         reads_disk,
@@ -173,9 +178,11 @@ fn nodes(session: &Session) -> Vec<NodeInfo> {
         let slow = broken && state == control::NodeState::Up;
         let held = domains.iter().map(|domain| {
             let blocks = domain.node(node.number).blocks.load(Ordering::Relaxed);
-            (blocks, blocks * domain.block_bytes_mean())
+            (blocks, blocks.saturating_mul(domain.block_bytes_mean()))
         });
-        let (blocks, bytes) = held.fold((0, 0), |sum, held| (sum.0 + held.0, sum.1 + held.1));
+        let (blocks, bytes) = held.fold((0_u64, 0_u64), |sum, held| {
+            (sum.0.saturating_add(held.0), sum.1.saturating_add(held.1))
+        });
         NodeInfo {
             addr: node.shown.clone(),
             state: if slow {
@@ -245,7 +252,7 @@ fn file_info(
         state: file_state(domain, record).into(),
         blocks_local: pages.div_ceil(block_pages),
         blocks_remote: load(&record.blocks_held),
-        hits: load(&record.hits_local) + load(&record.hits_remote),
+        hits: load(&record.hits_local).saturating_add(load(&record.hits_remote)),
         reads: load(&record.reads),
     }
 }

@@ -173,7 +173,9 @@ fn adapt_deadline(header: &Header) {
     let disk_us = header.disk_ns.load(Ordering::Relaxed) / 1000;
     let deadline_us = match disk_us {
         0 => DEADLINE_US_FIRST,
-        disk_us => (disk_us * DEADLINE_DISK_READS).clamp(DEADLINE_US_MIN, DEADLINE_US_MAX),
+        disk_us => disk_us
+            .saturating_mul(DEADLINE_DISK_READS)
+            .clamp(DEADLINE_US_MIN, DEADLINE_US_MAX),
     };
     header.deadline_us.store(deadline_us, Ordering::Relaxed);
 }

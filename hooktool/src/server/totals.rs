@@ -31,13 +31,13 @@ impl Totals {
     /// Adds what a record says now.
     pub fn add_record(&mut self, record: &ProcessRecord) {
         for (nth, counter) in Counter::ALL.iter().enumerate() {
-            self.counters[nth] += record.counter(*counter);
+            add(&mut self.counters[nth], record.counter(*counter));
         }
         for (nth, reason) in Bypass::ALL.iter().enumerate() {
-            self.bypass[nth] += record.bypass(*reason);
+            add(&mut self.bypass[nth], record.bypass(*reason));
         }
         for (nth, reason) in Fallback::ALL.iter().enumerate() {
-            self.fallback[nth] += record.fallback(*reason);
+            add(&mut self.fallback[nth], record.fallback(*reason));
         }
         add_histogram(&mut self.remote_latency, &record.remote_latency);
         add_histogram(&mut self.disk_latency, &record.disk_latency);
@@ -55,7 +55,7 @@ impl Totals {
         for (mine, theirs) in pairs {
             mine.iter_mut()
                 .zip(theirs)
-                .for_each(|(sum, value)| *sum += value);
+                .for_each(|(sum, value)| add(sum, *value));
         }
     }
 
@@ -89,9 +89,14 @@ impl Totals {
     }
 }
 
+/// Adds without overflow: a process may write what it likes into its record.
+fn add(sum: &mut u64, value: u64) {
+    *sum = sum.saturating_add(value);
+}
+
 fn add_histogram(sum: &mut [u64; BUCKETS], histogram: &Histogram) {
     for (sum, bucket) in sum.iter_mut().zip(&histogram.0) {
-        *sum += u64::from(bucket.load(Ordering::Relaxed));
+        add(sum, bucket.load(Ordering::Relaxed).into());
     }
 }
 

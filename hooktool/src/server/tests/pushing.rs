@@ -226,3 +226,43 @@ fn the_embedded_node_takes_blocks_and_wants_its_password() {
     stranger.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"-NOAUTH");
 }
+
+#[test]
+fn a_process_that_scribbles_over_its_region_breaks_only_its_own_blocks() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let joined = stage.join();
+    let nodes = joined.region.nodes();
+    nodes.records[15].set_state(NodeState::Up);
+    nodes
+        .slot_map
+        .iter()
+        .for_each(|word| word.store(0x1010_1010, Ordering::Relaxed));
+    joined
+        .record()
+        .add(grid::names::Counter::HitsLocal, u64::MAX);
+    joined
+        .record()
+        .add(grid::names::Counter::PushDropped, u64::MAX / 2);
+    joined
+        .region
+        .header()
+        .disk_ns
+        .store(u64::MAX, Ordering::Relaxed);
+    joined
+        .region
+        .header()
+        .local_active
+        .store(u64::MAX, Ordering::Relaxed);
+    leave_block(&joined, 1, 1, false);
+    let ask = || match stage.ask(&crate::control::Request::Snapshot { pid: None }) {
+        crate::control::Response::Snapshot(snapshot) => snapshot,
+        other => panic!("{other:?}"),
+    };
+    eventually("the block is dropped and counted", || {
+        ask().push_dropped > u64::MAX / 2
+    });
+    let beat = joined.region.header().heartbeat_ms.load(Ordering::Relaxed);
+    let later = || joined.region.header().heartbeat_ms.load(Ordering::Relaxed);
+    eventually("the heart still beats", || later() > beat);
+}
