@@ -60,11 +60,16 @@ impl Shape {
     pub fn for_budget(budget_bytes: u64, local_bytes: u64, pool_blocks: u64) -> Shape {
         let budget = budget_bytes.max(BUDGET_MIN_BYTES);
         let wanted = pool_blocks.max(4096).next_power_of_two();
-        // A half for cells, a quarter for the index (4 bytes an entry), an eighth for refreshes.
+        // A half for cells, a quarter for the index (4 bytes an entry), a quarter for refreshes:
+        // a host under load may keep the hook server waiting for the time of a hundred blocks.
         let cells = floor_power(budget / 2 / 8).min(wanted * 2);
         let buckets = floor_power(budget / 4 / 64).min(wanted / 8);
-        let slot_log2: u64 = if budget >= 32 << 20 { 16 } else { 14 };
-        let slots = ((budget / 8) >> slot_log2).clamp(4, 256);
+        let slot_log2: u64 = match budget {
+            0..0x80_0000 => 13,
+            0x80_0000..0x200_0000 => 14,
+            _ => 16,
+        };
+        let slots = ((budget / 4) >> slot_log2).clamp(4, 256);
         Shape {
             processes: if budget >= 1 << 20 { 256 } else { 128 },
             ops: 1024,

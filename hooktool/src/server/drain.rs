@@ -32,6 +32,10 @@ const SLEEP: futex::Timespec = futex::Timespec {
     tv_nsec: 250_000_000,
 };
 
+/// Pause after a batch: more blocks gather meanwhile, and whoever leaves them need not ring, which
+/// costs the target a system call.
+const LINGER: Duration = Duration::from_micros(300);
+
 /// Longest wait for a node to take blocks or to answer for one.
 const NODE_LIMIT: Duration = Duration::from_millis(300);
 
@@ -63,6 +67,7 @@ pub fn run(session: &Session, domain: &Domain) {
         }
         if gather(domain, &mut lanes) {
             deliver(domain, &mut lanes);
+            std::thread::sleep(LINGER);
             continue;
         }
         header.asleep.store(1, Ordering::SeqCst);

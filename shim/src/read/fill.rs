@@ -13,17 +13,20 @@ use grid::names::Counter;
 use grid::refresh::Refresh;
 use grid::sync::Ordering;
 
-use super::target::{Target, still_stands};
-use super::{Plan, Request, is_slow, to_ns};
+use super::target::{BLOCKS_MAX, Target, still_stands};
+use super::{Plan, Request, account, is_slow, to_ns};
 use crate::session::{self, Member};
 use crate::{classify, fdtable, sys};
 
-/// A sequential read within so many bytes of a slow one came off the device by readahead.
-const RUN_BYTES: u64 = 2 << 20;
+/// A slow read that the device counter does not explain (another thread's readahead) stands for so
+/// many bytes of a sequential run.
+const RUN_BYTES: u64 = 128 * 1024;
+/// What a read that may be served next time is worth to the governor, nanoseconds: serving goes on.
+const HOPE_NS: i64 = 2_000;
 /// A file younger than this is filled only when it is read again.
 const YOUNG_FILE_NS: u64 = 10_000_000_000;
 /// Blocks of one read that are offered.
-const FILL_BLOCKS_MAX: usize = 8;
+const FILL_BLOCKS_MAX: usize = BLOCKS_MAX;
 
 /// What `after` needs to know: plain copies, no borrow of the plan's target.
 #[derive(Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct Fill {
     count: u32,
     seen: grid::writes::FileSeen,
     versions: [u64; FILL_BLOCKS_MAX],
+    /// What the thread's device counter was before the kernel's read.
+    device_bytes: u64,
 }
 
 /// Plans to offer the blocks of `target` after the kernel has read them.
@@ -56,6 +61,7 @@ pub fn plan(target: &Target) -> Plan {
         count,
         seen: target.seen,
         versions,
+        device_bytes: sys::device_bytes(),
     };
     Plan::Fill(sys::ticks(), fill)
 }
@@ -77,7 +83,12 @@ impl Fill {
         }
         let record = member.region().files().record(self.refresh.record);
         record.reads.fetch_add(1, Ordering::Relaxed);
-        let wanted = self.is_from_device(request, was_slow) || always(member);
+        let brought = sys::device_bytes().saturating_sub(self.device_bytes);
+        let from_device = is_from_device(request, was_slow, brought);
+        if let Some(word) = fdtable::get(request.fd) {
+            account(member, request, word, if from_device { HOPE_NS } else { 0 });
+        }
+        let wanted = from_device || always(member);
         if result <= 0 || !wanted || !self.is_worth_it(member, request) {
             return;
         }
@@ -90,25 +101,6 @@ impl Fill {
             }
         }
         classify::ring(member);
-    }
-
-    /// Slow, or the continuation of a run that began slow (readahead brought it).
-    fn is_from_device(&self, request: Request, was_slow: bool) -> bool {
-        let run = fdtable::run(request.fd);
-        let offset = request.offset as u64;
-        let len = request.len().unwrap_or(0);
-        let (expected, left) = run.get();
-        match (was_slow, expected == offset && left >= len) {
-            (true, _) => {
-                run.set(offset + len, RUN_BYTES);
-                true
-            }
-            (false, true) => {
-                run.set(offset + len, left - len);
-                true
-            }
-            (false, false) => false,
-        }
     }
 
     fn is_worth_it(&self, member: Member, request: Request) -> bool {
@@ -125,6 +117,25 @@ impl Fill {
         }
         sys::file::stat_fd(request.fd).is_ok_and(|stat| stat.links > 0)
     }
+}
+
+/// Whether what was read came off the device: the kernel counted device bytes for this thread, or
+/// the read was slow (it waited for somebody else's), or it goes on where such a read ended and
+/// lies within the bytes that readahead brought along.
+fn is_from_device(request: Request, was_slow: bool, brought: u64) -> bool {
+    let run = fdtable::run(request.fd);
+    let offset = request.offset as u64;
+    let len = request.len().unwrap_or(0);
+    let (expected, left) = run.get();
+    let left = if expected == offset { left } else { 0 };
+    let fresh = if brought == 0 && was_slow {
+        RUN_BYTES
+    } else {
+        brought
+    };
+    let credit = left.saturating_add(fresh);
+    run.set(offset + len, credit.saturating_sub(len));
+    credit >= len || fresh > 0
 }
 
 fn always(member: Member) -> bool {

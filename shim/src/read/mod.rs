@@ -52,6 +52,8 @@ pub enum Plan {
     Pass,
     /// Call the kernel and time it; how many reads this one stands for in the counters.
     Timed(u64, u64),
+    /// Call the kernel, time it, and see whether the device was read.
+    Sampled(u64, u64),
     /// Call the kernel, time it, and offer what it read to the nodes.
     Fill(u64, Fill),
     /// Served: this is the result.
@@ -73,7 +75,7 @@ pub fn before(request: Request) -> Plan {
             Tick::Time => Plan::Timed(sys::ticks(), 0),
             Tick::TimeAndCount => Plan::Timed(sys::ticks(), governor::COUNT_EVERY),
         },
-        (Class::File, governor::SAMPLE) => Plan::Timed(sys::ticks(), 1),
+        (Class::File, governor::SAMPLE) => Plan::Sampled(sys::ticks(), sys::device_bytes()),
         (Class::File, _) => consult(request, word),
         _ => {
             left_alone(request.fd, word);
@@ -90,8 +92,12 @@ pub fn after(request: Request, plan: Plan, result: isize) {
         Plan::Timed(start, reads) => {
             let took = sys::ticks().wrapping_sub(start);
             if reads != 0 || took >= SLOW_TICKS.load(Ordering::Relaxed) {
-                timed(request, took, reads, result);
+                timed(request, took, reads, result, false);
             }
+        }
+        Plan::Sampled(start, bytes) => {
+            let took = sys::ticks().wrapping_sub(start);
+            timed(request, took, 1, result, sys::device_bytes() > bytes);
         }
         Plan::Fill(start, fill) => fill.after(request, start, result),
     }
@@ -114,7 +120,7 @@ fn left_alone(fd: i32, word: Word) {
 static SLOW_TICKS: AtomicU64 = AtomicU64::new(0);
 
 #[cold]
-fn timed(request: Request, took: u64, reads: u64, result: isize) {
+fn timed(request: Request, took: u64, reads: u64, result: isize, read_device: bool) {
     let Some(word) = fdtable::get(request.fd) else {
         return;
     };
@@ -138,7 +144,7 @@ fn timed(request: Request, took: u64, reads: u64, result: isize) {
         header.note_disk(to_ns(member, took));
     }
     match word.mode() {
-        governor::SAMPLE => governor::sampled(request.fd, word, was_slow),
+        governor::SAMPLE => governor::sampled(request.fd, word, was_slow || read_device),
         governor::KERNEL if was_slow => governor::slow_in_kernel_mode(request.fd, word),
         _ => {}
     }
@@ -159,6 +165,15 @@ fn consult(request: Request, word: Word) -> Plan {
     });
     match outcome {
         Ok(target) => serve(member, request, word, &target),
+        Err(reason @ (Bypass::Unproved | Bypass::WriteInFlight)) => {
+            // No fault of the cache, and not for long: a proof takes a second or ten. See meanwhile,
+            // at less cost, whether the reads are slow.
+            count_disk(member, request, reason);
+            if reason == Bypass::Unproved {
+                fdtable::set(request.fd, word.with(governor::SAMPLE, 0, 0));
+            }
+            Plan::Pass
+        }
         Err(reason) => {
             count_disk(member, request, reason);
             account(member, request, word, 0);
@@ -177,7 +192,6 @@ fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan 
     }
     if let Err(reason) = target.held_by_node(member) {
         count_disk(member, request, reason);
-        account(member, request, word, 0);
         return fill::plan(target);
     }
     if target.is_resident(member, request) {
