@@ -1,8 +1,8 @@
 //! How long a session lives: as long as one process may still be in it, and its linger after that.
 //!
-//! `tend` asks on every tick. Members are known for certain; a process that has the hook driver
-//! loaded and has not opened a file yet is found by a look through `/proc`, taken only when nobody
-//! else is left.
+//! `tend` asks on every tick. Members are known for certain; a process that carries the
+//! session in its environment and has not opened a file yet is found by a look through `/proc`,
+//! taken only when nobody else is left.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -70,19 +70,16 @@ impl Life {
     }
 }
 
-/// Processes that have the hook driver loaded, or will have it once their program has started.
+/// Processes that were started with this session in their environment. One that has lost it (a
+/// program may overwrite its own) is known by having joined, or not at all.
 fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let session = config.session.to_string();
-    let shim = config.shim.as_os_str().as_encoded_bytes().to_vec();
+    let carried = config.session.environment(&config.token);
     let carries = |pid: u32| {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        contains(&environ, session.as_bytes()) || {
-            let maps = std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
-            contains(&environ, b"HOOKTOOL_") && contains(&maps, &shim)
-        }
+        session_of(&environ) == Some(carried.as_bytes())
     };
     let pids = entries
         .flatten()
@@ -94,8 +91,12 @@ fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
         .collect()
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+/// The session that an environment names.
+fn session_of(environ: &[u8]) -> Option<&[u8]> {
+    let entries = environ.split(|byte| *byte == 0);
+    entries
+        .filter_map(|entry| entry.strip_prefix(b"HOOKTOOL_SESSION="))
+        .next()
 }
 
 #[cfg(test)]
@@ -103,8 +104,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_found() {
-        assert!(contains(b"A=1\0HOOKTOOL_SESSION=ab:cd\0", b"ab"));
-        assert!(!contains(b"A=1", b"ab") && !contains(b"A=1", b""));
+    fn an_environment_names_one_session_or_none() {
+        assert_eq!(
+            session_of(b"A=1\0HOOKTOOL_SESSION=ab:cd\0"),
+            Some(&b"ab:cd"[..])
+        );
+        assert_eq!(
+            session_of(b"A=HOOKTOOL_SESSION=ab:cd\0HOOKTOOL_LOG=debug\0"),
+            None
+        );
+        assert_eq!(session_of(b""), None);
     }
 }

@@ -63,6 +63,11 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
     let session = prepare(config)?;
     let attach = attach::bind(&session.config.session.attach_socket())?;
     let viewers = viewers::bind(&session.config.session.control_socket())?;
+    // Until it opens its first file, the target is known by its announcement.
+    let _ = session
+        .members
+        .lock()
+        .await_process(session.config.target_pid);
     let (growth, mover) = growth::Growth::new();
     let clock = tend::Clock::new(&session, growth);
     for node in &session.nodes {

@@ -1,4 +1,5 @@
-//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush` and `run --join`.
+//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush`, and a `run --name`
+//! that finds its session lingering.
 //!
 //! One thread accepts, one more per viewer (a few at most) reads JSON lines and answers them in
 //! order. Only the hook server's own user and root are listened to.
@@ -141,7 +142,7 @@ fn admit(session: &Session, pid: u32, idle_only: bool) -> Response {
         return refused(
             &format!("session {} has processes", session.config.name),
             "a second target under the same name would mix their statistics",
-            &format!("hooktool run --join {} -- COMMAND", session.config.name),
+            "choose another name:  hooktool run --name OTHER -- COMMAND",
         );
     }
     match members.await_process(pid) {

@@ -134,3 +134,38 @@ fn a_linger_waits_for_the_next_target_and_keeps_the_blocks() {
         other => panic!("{other:?}"),
     });
 }
+
+#[test]
+fn a_process_of_another_session_keeps_nobody_alive() {
+    let node = FakeNode::start();
+    let mut target = Command::new("sleep")
+        .arg("1000")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut other = config(vec![node.addr()]);
+    other.target_pid = target.id();
+    let mut neighbour = Command::new("sleep")
+        .arg("1000")
+        .env(
+            "HOOKTOOL_SESSION",
+            config(Vec::new()).session.environment(&other.token),
+        )
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stage = Stage::start(other).expect("the session can be made");
+    let taken = Request::Join {
+        pid: std::process::id(),
+        idle_only: true,
+    };
+    assert!(
+        matches!(stage.ask(&taken), Response::Refused { .. }),
+        "its target has yet to join"
+    );
+    target.kill().unwrap();
+    target.wait().unwrap();
+    stage.server.join().unwrap().expect("an orderly end");
+    neighbour.kill().unwrap();
+    neighbour.wait().unwrap();
+}
