@@ -34,6 +34,7 @@ impl Node {
         let mut command = Command::new(program);
         crate::bed::small_environment(&mut command);
         command
+            .env("MEMNODE_LOG", "error")
             .args(["--listen", &listen, "--memory", memory])
             .process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -66,6 +67,15 @@ impl Node {
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         let line = line.unwrap_or_else(|| panic!("INFO has no `{key}`:\n{text}"));
         line.trim().parse().expect("a number")
+    }
+
+    /// The most memory the node has ever held, in bytes.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("memnode lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        number.expect("VmHWM in kB") * 1024
     }
 
     /// Sends a signal.

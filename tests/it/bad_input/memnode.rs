@@ -44,7 +44,10 @@ fn a_port_in_use_is_named() {
     let bed = Bed::new("node-port", Mode::Normal);
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let addr = listener.local_addr().expect("bound").to_string();
-    let outcome = run(&mut memnode(&bed, &["--listen", &addr, "--memory", "8MiB"]));
+    let outcome = run(&mut memnode(
+        &bed,
+        &["--listen", &addr, "--memory", "16MiB"],
+    ));
     let status = outcome.code().expect("no signal");
     assert_ne!(status, 0);
     must_refuse(&outcome, status, &addr);
@@ -56,7 +59,7 @@ fn strangers_are_refused_by_default() {
     let bed = Bed::new("node-open", Mode::Normal);
     let outcome = run(&mut memnode(
         &bed,
-        &["--listen", "0.0.0.0:0", "--memory", "8MiB"],
+        &["--listen", "0.0.0.0:0", "--memory", "16MiB"],
     ));
     let status = outcome.code().expect("no signal");
     assert_ne!(status, 0);
