@@ -95,6 +95,8 @@ words! {
         SharedMemoryChild = "shared_memory_child",
         /// No node is up.
         NoNode = "no_node",
+        /// Read in sequence: the kernel's readahead is better than a round trip per block.
+        Sequential = "sequential",
     }
 }
 

@@ -57,7 +57,9 @@ pub struct NodeRecord {
     pub bytes: AtomicU64,
     /// Bytes it may use at most.
     pub bytes_max: AtomicU64,
-    _unused: [AtomicU64; 2],
+    /// Monotonic milliseconds of the last failure.
+    failed_ms: AtomicU64,
+    _unused: AtomicU64,
 }
 
 #[cfg(not(feature = "model"))]
@@ -87,10 +89,15 @@ impl NodeRecord {
         }
     }
 
-    /// A process was failed by the node. Opens the breaker after `FAILURES_MAX` in a row; at once
-    /// if
-    /// `certain` (the connection is gone, the envelope was wrong).
-    pub fn failed(&self, certain: bool) {
+    /// A process was failed by the node. Opens the breaker at once if that is `certain` (the
+    /// connection is gone, the envelope was wrong), else after `FAILURES_MAX` in a row. Failures
+    /// within `span_ms` of each other count as one: a single stall fails everybody who waits.
+    pub fn failed(&self, certain: bool, now_ms: u64, span_ms: u64) {
+        let last = self.failed_ms.load(Ordering::Relaxed);
+        if !certain && now_ms.saturating_sub(last) < span_ms {
+            return;
+        }
+        self.failed_ms.store(now_ms, Ordering::Relaxed);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if certain || failures >= FAILURES_MAX {
             let _ = self.state.compare_exchange(

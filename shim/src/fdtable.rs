@@ -149,22 +149,50 @@ pub fn forget_range(first: u32, last: u32) {
     }
 }
 
-/// Where the sequential run that began with a slow read goes on, and how far it is believed.
+/// How a descriptor is being read in sequence. One word:
+///
+/// ```text
+///   63                          20 19    16 15                    0
+///  +------------------------------+--------+-----------------------+
+///  | offset where the next begins | reads  | bytes left / 256      |
+///  +------------------------------+--------+-----------------------+
+///   reads: in sequence so far, up to 15; bytes left: brought by readahead and not read yet
+/// ```
 pub struct Run(&'static AtomicU64);
 
 static RUNS: [AtomicU64; DESCRIPTORS] = [const { AtomicU64::new(0) }; DESCRIPTORS];
 
+/// Reads in sequence that make a run.
+const RUN_READS: u64 = 8;
+
 impl Run {
-    /// Expected offset of the next read, and bytes left of the run.
-    pub fn get(&self) -> (u64, u64) {
+    /// Notes a read. True: it goes on where a run of reads ended.
+    pub fn step(&self, offset: u64, len: u64) -> bool {
         let word = self.0.load(Ordering::Relaxed);
-        (word >> 16, (word & 0xFFFF) << 8)
+        let goes_on = word >> 20 == offset;
+        let reads = if goes_on { (word >> 16 & 0xF) + 1 } else { 0 };
+        let left = if goes_on { word & 0xFFFF } else { 0 };
+        self.0.store(
+            (offset + len) << 20 | reads.min(15) << 16 | left,
+            Ordering::Relaxed,
+        );
+        reads >= RUN_READS
     }
 
-    /// Stores both; the rest is kept in units of 256 bytes, the offset in 48 bits.
-    pub fn set(&self, offset: u64, left: u64) {
+    /// After the kernel's read of `len` bytes, for which the device was made to read `brought`: true
+    /// if that, or what was left of earlier ones, covers the read.
+    pub fn credit(&self, len: u64, brought: u64) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        let credit = ((word & 0xFFFF) << 8).saturating_add(brought);
+        let left = credit.saturating_sub(len) >> 8;
         self.0
-            .store(offset << 16 | (left >> 8).min(0xFFFF), Ordering::Relaxed);
+            .store(word & !0xFFFF | left.min(0xFFFF), Ordering::Relaxed);
+        credit >= len || brought > 0
+    }
+
+    /// Reading in sequence brought no readahead: it is no better than reading at random.
+    pub fn restart(&self) {
+        self.0.fetch_and(!0xF_FFFF, Ordering::Relaxed);
     }
 }
 

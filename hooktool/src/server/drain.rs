@@ -233,7 +233,7 @@ impl Lane {
     /// Gives up what is on its way, and opens the breaker of the node.
     fn fail(&mut self, domain: &Domain, error: &NodeError) {
         tracing::debug!(node = %self.node.shown, %error, "blocks not delivered");
-        domain.node(self.node.number).failed(true);
+        domain.node(self.node.number).failed(true, 0, 0);
         drop_blocks(domain, self.blocks.len());
         self.blocks.clear();
         self.filled = 0;

@@ -38,7 +38,7 @@ const PROMOTE_SHARE_IDLE: f64 = 0.20;
 const DEADLINE_DISK_READS: u64 = 4;
 
 /// Bounds of the deadline in microseconds.
-const DEADLINE_US_MIN: u64 = 2_000;
+const DEADLINE_US_MIN: u64 = 5_000;
 const DEADLINE_US_MAX: u64 = 50_000;
 
 /// The clock.

@@ -40,6 +40,14 @@ pub struct Fill {
     device_bytes: u64,
 }
 
+/// Plans to see only what the kernel's read costs.
+pub fn watch(target: &Target) -> Plan {
+    match plan(target) {
+        Plan::Fill(start, fill) => Plan::Fill(start, Fill { count: 0, ..fill }),
+        other => other,
+    }
+}
+
 /// Plans to offer the blocks of `target` after the kernel has read them.
 pub fn plan(target: &Target) -> Plan {
     let mut versions = [0; FILL_BLOCKS_MAX];
@@ -89,7 +97,7 @@ impl Fill {
             account(member, request, word, if from_device { HOPE_NS } else { 0 });
         }
         let wanted = from_device || always(member);
-        if result <= 0 || !wanted || !self.is_worth_it(member, request) {
+        if result <= 0 || !wanted || self.count == 0 || !self.is_worth_it(member, request) {
             return;
         }
         for nth in 0..self.count {
@@ -124,18 +132,16 @@ impl Fill {
 /// lies within the bytes that readahead brought along.
 fn is_from_device(request: Request, was_slow: bool, brought: u64) -> bool {
     let run = fdtable::run(request.fd);
-    let offset = request.offset as u64;
     let len = request.len().unwrap_or(0);
-    let (expected, left) = run.get();
-    let left = if expected == offset { left } else { 0 };
+    if was_slow && brought != 0 && brought <= len {
+        run.restart();
+    }
     let fresh = if brought == 0 && was_slow {
         RUN_BYTES
     } else {
         brought
     };
-    let credit = left.saturating_add(fresh);
-    run.set(offset + len, credit.saturating_sub(len));
-    credit >= len || fresh > 0
+    run.credit(len, fresh)
 }
 
 fn always(member: Member) -> bool {

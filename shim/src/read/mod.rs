@@ -184,6 +184,7 @@ fn consult(request: Request, word: Word) -> Plan {
 
 fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan {
     let start = sys::ticks();
+    let in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
     if let Some(served) = local::serve(member, request, target) {
         target.count_hit(member, Counter::HitsLocal, served);
         account(member, request, word, member.header().disk_ns() as i64);
@@ -193,6 +194,11 @@ fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan 
     if let Err(reason) = target.held_by_node(member) {
         count_disk(member, request, reason);
         return fill::plan(target);
+    }
+    if in_sequence && !member.header().is_on(switch::FILL_ALWAYS) {
+        // Readahead brings many blocks with one read of the device: no round trip beats that.
+        count_disk(member, request, Bypass::Sequential);
+        return fill::watch(target);
     }
     if target.is_resident(member, request) {
         count_disk(member, request, Bypass::Resident);

@@ -10,6 +10,7 @@
 
 use grid::header::switch;
 use grid::names::{Counter, Fallback};
+use grid::node::NodeRecord;
 use grid::sync::Ordering;
 use wire::resp::reply::{Head, parse_head};
 
@@ -48,14 +49,14 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
         Ok(()) => {}
         Err(reason) => {
             if reason != Fallback::Missing {
-                record.failed(reason != Fallback::Deadline);
+                blame(member, record, reason != Fallback::Deadline);
                 connection.discard();
             }
             return Err(reason);
         }
     }
     if !open_all(member, &connection, target, &payloads) {
-        record.failed(true);
+        blame(member, record, true);
         return Err(Fallback::Envelope);
     }
     record.succeeded();
@@ -65,6 +66,13 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
     deliver(request, target, connection.buffer, &payloads);
     keep_or_promote(member, request, target, connection.buffer, &payloads);
     Ok(target.len as isize)
+}
+
+/// Counts a failure of the node, for everybody.
+#[cold]
+fn blame(member: Member, record: &NodeRecord, certain: bool) {
+    let deadline_ms = member.header().deadline_us.load(Ordering::Relaxed) / 1000;
+    record.failed(certain, sys::monotonic_ms(), deadline_ms);
 }
 
 /// Sends the request and receives the whole answer.

@@ -187,7 +187,7 @@ fn an_open_breaker_closes_after_good_probes_and_a_mute_node_opens_it() {
     let joined = stage.join();
     let record = &joined.region.nodes().records[0];
     eventually("up", || record.state() == NodeState::Up);
-    record.failed(true);
+    record.failed(true, 0, 0);
     assert_eq!(record.state(), NodeState::Broken);
     eventually("closed by probes", || record.state() == NodeState::Up);
     node.mute(true);
