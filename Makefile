@@ -36,6 +36,22 @@ deny: ## licences, bans and sources of the dependencies
 tidy: ## the house law (tests/src/tidy)
 	$(CARGO) test --locked -p ramgrid-tests --lib --test tidy -- tidy
 
+torture: ## the random models with fresh seeds until one fails or ROUNDS (default 20) are over
+	@for round in $$(seq $${ROUNDS:-20}); do \
+	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "torture: RAMGRID_SEED=$$seed"; \
+	    RAMGRID_SEED=$$seed $(CARGO) test -q --release --locked -p ramgrid-tests --test exact -- \
+	        model:: pressure:: || { echo "torture: failed with RAMGRID_SEED=$$seed"; exit 1; }; \
+	done
+
+fuzz: ## the parsers and the envelope, a minute each (cargo-fuzz and a nightly toolchain)
+	@command -v cargo-fuzz >/dev/null || { \
+	    echo "fuzz: needs cargo-fuzz: rustup toolchain install nightly; cargo install cargo-fuzz"; \
+	    exit 1; }
+	@for target in request reply envelope; do \
+	    (cd wire && $(CARGO) +nightly fuzz run $$target -- -max_total_time=$${SECONDS_EACH:-60}) \
+	        || exit 1; \
+	done
+
 clean: ## what was built, and what a killed test left behind
 	$(CARGO) clean
 	@tests/clean.sh

@@ -1,7 +1,7 @@
 //! Whatever dies, the target does not notice: hook server, node, and hooktool as init.
 //!
-//! Everything is killed, stopped and continued for real, under load. The target may get slower, for a
-//! moment; it may not lose a connection, fail a transaction, or log a recovery.
+//! Everything is killed, stopped and continued for real, under load. The target may get slower, for
+//! a moment; it may not lose a connection, fail a transaction, or log a recovery.
 
 #[path = "deaths/hook_server.rs"]
 mod hook_server;

@@ -1,7 +1,7 @@
 //! Never stale: reads against models, under strangers, twins, shortage and killed writers.
 //!
-//! The proof that a wrong byte would be noticed is here, too: a planted stale read must make the oracle
-//! abort.
+//! The proof that a wrong byte would be noticed is here, too: a planted stale read must make the
+//! oracle abort.
 
 #[path = "exact/counters.rs"]
 mod counters;

@@ -1,8 +1,8 @@
 //! A hooked program is the program: same output, same files, same status, same place in the world.
 //!
-//! Coreutils, shells and Python run natively and hooked in two directories that began alike; output,
-//! error output, exit status or signal, and the directories afterwards must be equal byte for byte.
-//! The cases are in the modules below, by subject.
+//! Coreutils, shells and Python run natively and hooked in two directories that began alike;
+//! output, error output, exit status or signal, and the directories afterwards must be equal byte
+//! for byte. The cases are in the modules below, by subject.
 
 #[path = "same/coreutils.rs"]
 mod coreutils;

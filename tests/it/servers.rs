@@ -1,7 +1,7 @@
 //! Real servers on a hooked disk: PostgreSQL 15 and SQLite, every byte right.
 //!
-//! PostgreSQL brings its own oracles: page checksums, `pg_amcheck --heapallindexed`, and the books of
-//! pgbench, which balance or do not. SQLite is compared with a model after each step.
+//! PostgreSQL brings its own oracles: page checksums, `pg_amcheck --heapallindexed`, and the books
+//! of pgbench, which balance or do not. SQLite is compared with a model after each step.
 
 #[path = "servers/postgresql.rs"]
 mod postgresql;

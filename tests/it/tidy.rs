@@ -1,7 +1,7 @@
 //! The house law, applied to the tree this test was built from.
 //!
-//! Run by `make check` and by every `make test`. The law itself, with a planted violation for each of
-//! its rules, is in `src/tidy/`.
+//! Run by `make check` and by every `make test`. The law itself, with a planted violation for each
+//! of its rules, is in `src/tidy/`.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! A bed: one test's directory on a disk file system, with the artefacts staged in it.
 //!
-//! Made by every whole-system test, removed when dropped (kept when `RAMGRID_TEST_KEEP` is set). The
-//! grid serves ext4, xfs and btrfs only, so a bed on anything else would test nothing and is refused.
+//! Made by every whole-system test, removed when dropped (kept when `RAMGRID_TEST_KEEP` is set).
+//! The grid serves ext4, xfs and btrfs only, so a bed on anything else would test nothing and is
+//! refused.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -1,7 +1,7 @@
 //! Contents with a memory: bytes that say which file, block and version they belong to.
 //!
-//! Tests fill files with these, so that a foreign, old or torn block is recognised by looking at it,
-//! and draw their choices from a seeded generator, so that a failure can be replayed.
+//! Tests fill files with these, so that a foreign, old or torn block is recognised by looking at
+//! it, and draw their choices from a seeded generator, so that a failure can be replayed.
 
 /// A small seeded generator (SplitMix64); not for secrets.
 #[derive(Clone, Debug)]
@@ -26,6 +26,17 @@ impl Dice {
     pub fn below(&mut self, end: u64) -> u64 {
         self.roll() % end
     }
+}
+
+/// The seed named by `RAMGRID_SEED`, or this one. Tests print it, so that a failure can be
+/// replayed.
+pub fn seed_or(usual: u64) -> u64 {
+    let named = std::env::var("RAMGRID_SEED").ok();
+    let seed = named.map_or(usual, |text| {
+        text.parse().expect("RAMGRID_SEED is a number")
+    });
+    println!("RAMGRID_SEED={seed}");
+    seed
 }
 
 /// `length` bytes that no other `seed` has.

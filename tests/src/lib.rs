@@ -1,10 +1,11 @@
 //! The harness of the whole-system tests: beds, runs, nodes, sessions, servers, and the house law.
 //!
-//! Used by the test targets under `it/` only. A test makes a [`bed::Bed`] (a directory on a real disk
-//! file system with the release artefacts staged beside it), runs the same command natively and
-//! under `hooktool run`, and compares what came out. Every run has a watchdog; no time limit ever
-//! decides between right and wrong. The harness never reaches into the region or the shim: it sees
-//! what a user sees, which is command lines, exit statuses, `hooktool stats -j` and the node's RESP.
+//! Used by the test targets under `it/` only. A test makes a [`bed::Bed`] (a directory on a real
+//! disk file system with the release artefacts staged beside it), runs the same command natively
+//! and under `hooktool run`, and compares what came out. Every run has a watchdog; no time limit
+//! ever decides between right and wrong. The harness never reaches into the region or the shim: it
+//! sees what a user sees, which is command lines, exit statuses, `hooktool stats -j` and the node's
+//! RESP.
 
 pub mod bed;
 pub mod files;

@@ -1,7 +1,7 @@
 //! pgbench as a background load with events in its middle.
 //!
-//! The events are tied to the progress of the load (rows of `pgbench_history`), not to a clock, so that
-//! they really fall into it on any machine.
+//! The events are tied to the progress of the load (rows of `pgbench_history`), not to a clock, so
+//! that they really fall into it on any machine.
 
 use crate::postgres::Postgres;
 use crate::run::{Outcome, run, wait_until};

@@ -1,8 +1,8 @@
 //! The two ways every whole-system test runs: plainly, and under the oracle.
 //!
-//! Under the oracle the shim repeats every served read through the kernel and aborts the target when
-//! the bytes differ although version and stamp stayed the same. A test body takes a [`Mode`] and hands
-//! it to its bed; [`both_modes!`](crate::both_modes) makes the two tests.
+//! Under the oracle the shim repeats every served read through the kernel and aborts the target
+//! when the bytes differ although version and stamp stayed the same. A test body takes a [`Mode`]
+//! and hands it to its bed; [`both_modes!`](crate::both_modes) makes the two tests.
 
 use std::process::Command;
 

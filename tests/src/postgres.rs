@@ -1,8 +1,8 @@
 //! A PostgreSQL 15 cluster of the test's own, in its bed.
 //!
 //! Listens on a Unix socket only, as the user `postgres` where the tests run as root (the server
-//! refuses root). Tiny shared buffers, so that reads really reach the file calls. The server itself is
-//! started by a command the test gives, natively or hooked; clients always run natively.
+//! refuses root). Tiny shared buffers, so that reads really reach the file calls. The server itself
+//! is started by a command the test gives, natively or hooked; clients always run natively.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;

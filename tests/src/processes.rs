@@ -21,8 +21,9 @@ pub fn running(bed: &Bed, artefact: &str) -> Vec<Pid> {
         .collect()
 }
 
-/// The bed's hook servers: what runs hooktool and is neither init of a namespace nor a short command.
-/// (A hook server has no controlling parent among the tests; commands are children of a test.)
+/// The bed's hook servers: what runs hooktool and is neither init of a namespace nor a short
+/// command. (A hook server has no controlling parent among the tests; commands are children of a
+/// test.)
 pub fn hook_servers(bed: &Bed) -> Vec<Pid> {
     let me = std::process::id().cast_signed();
     running(bed, "hooktool")

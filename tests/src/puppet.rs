@@ -1,8 +1,8 @@
 //! Puppets: processes that do file calls on command, one at a time.
 //!
-//! A test pulls the strings of several puppets (`scripts/puppets.py`), hooked in one session, hooked in
-//! another, or not at all, and keeps the model of the files itself. Because one call ends before the
-//! next begins, anywhere, every read has exactly one right answer.
+//! A test pulls the strings of several puppets (`scripts/puppets.py`), hooked in one session,
+//! hooked in another, or not at all, and keeps the model of the files itself. Because one call ends
+//! before the next begins, anywhere, every read has exactly one right answer.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

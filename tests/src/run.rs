@@ -1,8 +1,9 @@
 //! Runs a command to its end and keeps everything it said; a watchdog ends what hangs.
 //!
-//! Used by every test. A command runs in a process group of its own, so that the watchdog can end its
-//! children too. Before it does, it prints what each of them was doing, taken from /proc: a hang is a
-//! finding, and its place is half of the answer. The watchdog's time is generous and never a measure.
+//! Used by every test. A command runs in a process group of its own, so that the watchdog can end
+//! its children too. Before it does, it prints what each of them was doing, taken from /proc: a
+//! hang is a finding, and its place is half of the answer. The watchdog's time is generous and
+//! never a measure.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,9 +1,9 @@
 //! `hooktool run` lines, and the sessions they make.
 //!
-//! A test asks its bed for a [`Hooked`], adds what it needs, and gets a command that runs hooked and
-//! otherwise equals the native one. Each line has a session name of its own and `--fill always`, so
-//! that small programs really exercise the grid, and leaves its statistics in a file when its last
-//! process is gone.
+//! A test asks its bed for a [`Hooked`], adds what it needs, and gets a command that runs hooked
+//! and otherwise equals the native one. Each line has a session name of its own and `--fill
+//! always`, so that small programs really exercise the grid, and leaves its statistics in a file
+//! when its last process is gone.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! SQLite from outside: scripts for the `sqlite3` shell and a model of what they did.
 //!
-//! One table of numbered rows; every step inserts, updates or deletes by a seeded choice, in the model
-//! and in the script alike, so that the content can be compared after each step whoever ran it.
+//! One table of numbered rows; every step inserts, updates or deletes by a seeded choice, in the
+//! model and in the script alike, so that the content can be compared after each step whoever ran
+//! it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

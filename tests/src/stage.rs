@@ -1,8 +1,8 @@
 //! Finds the artefacts under test and stages them where every user may read them.
 //!
-//! The tests run servers as other users (PostgreSQL refuses root), and a target directory may lie in
-//! a home that those users cannot enter. So each bed gets links to, or copies of, the artefacts in a
-//! directory of its own. Called by `bed`. Never builds anything: `make test` has built before.
+//! The tests run servers as other users (PostgreSQL refuses root), and a target directory may lie
+//! in a home that those users cannot enter. So each bed gets links to, or copies of, the artefacts
+//! in a directory of its own. Called by `bed`. Never builds anything: `make test` has built before.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,8 +33,8 @@ pub fn stage_artefacts(to: &Path) {
     }
 }
 
-/// Stages the shim that breaks its promise on purpose (feature `plant`), which `make plant` puts beside
-/// the artefacts in a target directory of its own; its path.
+/// Stages the shim that breaks its promise on purpose (feature `plant`), which `make plant` puts
+/// beside the artefacts in a target directory of its own; its path.
 pub fn stage_planted_shim(to: &Path) -> PathBuf {
     let from = artefact_dir();
     let profile = from.file_name().expect("a profile's directory");

@@ -1,7 +1,8 @@
 //! Statistics of a session, as `hooktool stats -j` prints them.
 //!
 //! The keys are pinned by the command line's contract; a missing key is a failure here, so that the
-//! tests notice when a key is renamed. Used by every test that asserts that the grid was really used.
+//! tests notice when a key is renamed. Used by every test that asserts that the grid was really
+//! used.
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Runs a program in a session that is already being served.
 //!
-//! Before the program starts, a warmer process of the same session reads one file over and over until
-//! the session's own statistics say that reads come from memory; then the warmer becomes the program.
-//! So a short program meets a warm grid on any machine, at any load, and no clock decides.
+//! Before the program starts, a warmer process of the same session reads one file over and over
+//! until the session's own statistics say that reads come from memory; then the warmer becomes the
+//! program. So a short program meets a warm grid on any machine, at any load, and no clock decides.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ pub fn scratch(bed: &Bed, name: &str) -> PathBuf {
     dir
 }
 
-/// Runs `words` in `dir`, a directory made by [`scratch`], once the session is warm. The program must
-/// be named by its full path.
+/// Runs `words` in `dir`, a directory made by [`scratch`], once the session is warm. The program
+/// must be named by its full path.
 pub fn run_warm<S: AsRef<OsStr>>(
     bed: &Bed,
     hooked: &Hooked<'_>,

@@ -1,8 +1,8 @@
 //! The zoo: hostile little programs in C, one directory per fear, kept for ever.
 //!
-//! `zoo/NAME/main.c` prints the same lines and exits with the same status wherever it runs; `it/zoo.rs`
-//! runs each natively, hooked, and hooked under the oracle. Compiled with the system's gcc into the
-//! bed at test time, with the flags its first line may name (`/* cflags: ... */`).
+//! `zoo/NAME/main.c` prints the same lines and exits with the same status wherever it runs;
+//! `it/zoo.rs` runs each natively, hooked, and hooked under the oracle. Compiled with the system's
+//! gcc into the bed at test time, with the flags its first line may name (`/* cflags: ... */`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -131,7 +131,8 @@ fn a_node_that_speaks_something_else_is_told_apart() {
     nothing_left(&bed, usize::MAX);
 }
 
-/// A target the loader will not preload into: named before it starts, by `check` and with `--require`.
+/// A target the loader will not preload into: named before it starts, by `check` and with
+/// `--require`.
 #[test]
 fn targets_that_cannot_be_covered_are_named() {
     let bed = Bed::new("targets", Mode::Normal);

@@ -1,5 +1,5 @@
-//! Bad input of a memory node on the wire: an error or a closed connection, never a crash, a hang or
-//! unbounded memory.
+//! Bad input of a memory node on the wire: an error or a closed connection, never a crash, a hang
+//! or unbounded memory.
 
 use std::io::ErrorKind;
 
@@ -11,8 +11,8 @@ use harness::resp::{Client, Reply, encode};
 use harness::run::run;
 use harness::stage::tool;
 
-/// Sends bytes on a connection of its own and reads replies until an error reply or the end. The node
-/// must not answer nonsense with success.
+/// Sends bytes on a connection of its own and reads replies until an error reply or the end. The
+/// node must not answer nonsense with success.
 fn provoke(node: &Node, bytes: &[u8]) {
     let mut client = node.client();
     let _ = client.send_raw(bytes);
@@ -94,8 +94,8 @@ fn half_sent_requests_hold_nobody_up() {
     );
 }
 
-/// An endless line, number or value is answered with an error or cut off; whatever is sent, the node's
-/// memory is bounded and others are served meanwhile.
+/// An endless line, number or value is answered with an error or cut off; whatever is sent, the
+/// node's memory is bounded and others are served meanwhile.
 #[test]
 fn endless_requests_are_refused() {
     const NODE_BYTES: u64 = 16 << 20;

@@ -1,4 +1,5 @@
-//! hooktool as process 1 of a new pid namespace: it stays, reaps, forwards signals, returns the status.
+//! hooktool as process 1 of a new pid namespace: it stays, reaps, forwards signals, returns the
+//! status.
 
 use std::process::Command;
 
@@ -25,8 +26,9 @@ fn as_init(command: &Command) -> Command {
     wrapped(&UNSHARE, command)
 }
 
-/// PostgreSQL as the child of hooktool as init; the hook server dies under load. PostgreSQL must not
-/// see a stranger die: it would take it for a crashed backend of its own and restart everything.
+/// PostgreSQL as the child of hooktool as init; the hook server dies under load. PostgreSQL must
+/// not see a stranger die: it would take it for a crashed backend of its own and restart
+/// everything.
 fn postgres_under_init(mode: Mode) {
     if !root_or_say("a new pid namespace") {
         return;

@@ -1,4 +1,5 @@
-//! Random file calls of several processes, one after the other, against a model; replayable by seed.
+//! Random file calls of several processes, one after the other, against a model; replayable by
+//! seed.
 //!
 //! Three puppets share a session, two more run unhooked. Every call ends before the next begins, so
 //! each read has one right answer, also after an outsider's call. Set `RAMGRID_SEED` to replay.
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use harness::bed::Bed;
 use harness::both_modes;
-use harness::files::{Dice, noise};
+use harness::files::{Dice, noise, seed_or};
 use harness::mode::Mode;
 use harness::model::{Files, grow, put, slice};
 use harness::puppet::{Puppets, puppet_words, to_hex};
@@ -34,13 +35,6 @@ struct Actor {
     place: usize,
 }
 
-fn seed() -> u64 {
-    let named = std::env::var("RAMGRID_SEED").ok();
-    named.map_or(20_260_607, |text| {
-        text.parse().expect("RAMGRID_SEED is a number")
-    })
-}
-
 fn session_and_outsiders(mode: Mode) {
     play(mode, true);
 }
@@ -56,13 +50,13 @@ fn play(mode: Mode, outsiders: bool) {
     let inside = Puppets::start(hooked.command(&dir, &puppet_words(&bed, INSIDERS)));
     let outside = Puppets::start(bed.native(&dir, &puppet_words(&bed, 2)));
     let rows = [inside, outside];
+    let seed = seed_or(20_260_607);
     let mut stage = Stage {
         rows,
         files: Files::default(),
-        dice: Dice::new(seed()),
+        dice: Dice::new(seed),
         outsiders,
     };
-    println!("RAMGRID_SEED={}", seed());
     for step in 0..OPERATIONS {
         stage.step(step, &dir);
     }
@@ -233,12 +227,11 @@ impl Stage {
             assert!(
                 same,
                 "step {step}, {time} {call} of {handle} at {at}, {count} bytes: {} and {} differ \
-                 first at {:?}; in {}; RAMGRID_SEED={}",
+                 first at {:?}; in {}",
                 got.len(),
                 want.len(),
                 got.iter().zip(want).position(|(a, b)| a != b),
-                dir.display(),
-                seed()
+                dir.display()
             );
         }
     }

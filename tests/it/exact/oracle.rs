@@ -1,8 +1,8 @@
 //! The oracle bites: a planted stale read ends the target at once.
 //!
-//! A build of the shim with the feature `plant` (made by `make plant`) does not count writes and does not
-//! compare stamps when `HOOKTOOL_PLANT=stale` is set, so that it serves what was there before. If this
-//! went unnoticed, the silence of all other tests would mean nothing.
+//! A build of the shim with the feature `plant` (made by `make plant`) does not count writes and
+//! does not compare stamps when `HOOKTOOL_PLANT=stale` is set, so that it serves what was there
+//! before. If this went unnoticed, the silence of all other tests would mean nothing.
 
 use harness::bed::Bed;
 use harness::files::noise;

@@ -2,7 +2,7 @@
 
 use harness::bed::Bed;
 use harness::both_modes;
-use harness::files::{Dice, noise};
+use harness::files::{Dice, noise, seed_or};
 use harness::mode::Mode;
 use harness::node::Node;
 use harness::puppet::{Puppets, puppet_words};
@@ -19,7 +19,8 @@ both_modes!(
 );
 
 /// Runs the prowler hooked until reads were served, and fails unless it saw only right bytes.
-fn prowl(bed: &Bed, hooked: &Hooked<'_>, blocks: usize, seed: u32) {
+fn prowl(bed: &Bed, hooked: &Hooked<'_>, blocks: usize, seed: u64) {
+    let seed = seed_or(seed) % 1_000_000;
     let stop = bed.join("stop");
     let words = [
         compile_prowler(bed),
@@ -71,8 +72,8 @@ fn node_too_small(mode: Mode) {
     prowl(&bed, &hooked, 41_000, 3);
 }
 
-/// Writers are killed at any instruction. Afterwards hooked reads equal the kernel's, and what the dead
-/// had in flight is released: the blocks are served again.
+/// Writers are killed at any instruction. Afterwards hooked reads equal the kernel's, and what the
+/// dead had in flight is released: the blocks are served again.
 fn killed_writers(mode: Mode) {
     const BLOCKS: usize = 64;
     let bed = Bed::new("killed", mode);

@@ -1,7 +1,7 @@
 //! Strangers on the node: whoever can write there must not be able to feed a byte to the target.
 //!
-//! The node is reached through a listening ear, so that the stranger knows every key. All service is
-//! remote (`--local 0`).
+//! The node is reached through a listening ear, so that the stranger knows every key. All service
+//! is remote (`--local 0`).
 
 use harness::bed::Bed;
 use harness::both_modes;

@@ -1,7 +1,7 @@
 //! Twins: two sessions, and two copies of one disk, on one node.
 //!
-//! Files that agree in device, inode, birth time, size and stamp but not in content must never be taken
-//! for each other, nor may one session be served what another stored.
+//! Files that agree in device, inode, birth time, size and stamp but not in content must never be
+//! taken for each other, nor may one session be served what another stored.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -114,8 +114,8 @@ impl Drop for Mount {
     }
 }
 
-/// An image with one file, and a copy of it in which only that file's bytes differ: no name, no inode,
-/// no time tells them apart.
+/// An image with one file, and a copy of it in which only that file's bytes differ: no name, no
+/// inode, no time tells them apart.
 fn twin_images(bed: &Bed, mine: &[u8], other: &[u8]) -> [PathBuf; 2] {
     let images = ["one.img", "two.img"].map(|name| bed.join(name));
     std::fs::File::create(&images[0])
@@ -167,8 +167,8 @@ fn two_disks_at_once(mode: Mode) {
     }
 }
 
-/// One copy after the other on the same loop device: the second session meets the first one's device
-/// number, inode, times and node, and must not meet its bytes.
+/// One copy after the other on the same loop device: the second session meets the first one's
+/// device number, inode, times and node, and must not meet its bytes.
 fn two_disks_in_turn(mode: Mode) {
     if !root_or_say("mounting two copies of one disk") {
         return;

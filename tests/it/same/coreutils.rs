@@ -121,7 +121,7 @@ fn pipelines(mode: Mode) {
     let bed = Bed::new("pipelines", mode);
     let scripts = [
         "cat | sort | uniq -c | tail -5",
-        "sort text | tee copy | head -3; cat copy | wc -l",
+        "sort text | tee copy | tail -3; cat copy | wc -l",
         "cat data | dd bs=1k status=none | sha256sum",
         "cp data a && cmp data a && mv a b && tail -c 10 b | od -c",
         "(cat text; cat data) | gzip -nc | gunzip -c | md5sum",

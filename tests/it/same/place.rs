@@ -49,8 +49,8 @@ fn same_place_in_the_world(mode: Mode) {
     hooked.final_stats();
 }
 
-/// Started without some of the descriptors 0 to 2, a target still gets exactly these numbers for its
-/// own files: nothing of the grid may sit there. (Above 512 the grid may have four sockets.)
+/// Started without some of the descriptors 0 to 2, a target still gets exactly these numbers for
+/// its own files: nothing of the grid may sit there. (Above 512 the grid may have four sockets.)
 fn closed_standard_descriptors(mode: Mode) {
     let bed = Bed::new("closed", mode);
     let script = "

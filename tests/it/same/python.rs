@@ -1,7 +1,7 @@
 //! Python programs: the calls of the `os` module, processes, mappings, buffered files, threads.
 //!
-//! The programs lie in `scripts/`; each checks itself against a model in memory and prints a digest,
-//! so that it is a test of its own, natively too.
+//! The programs lie in `scripts/`; each checks itself against a model in memory and prints a
+//! digest, so that it is a test of its own, natively too.
 
 use std::path::Path;
 

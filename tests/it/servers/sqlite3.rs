@@ -1,8 +1,8 @@
 //! SQLite: hooked and unhooked processes write one database in turn.
 //!
-//! A hooked driver (`scripts/sqlite_driver.py`) holds connections open over the whole test, with a page
-//! cache so small that most reads reach the file. Between its steps, unhooked `sqlite3` shells write,
-//! too. The content is compared with a model after every step, read by both sides.
+//! A hooked driver (`scripts/sqlite_driver.py`) holds connections open over the whole test, with a
+//! page cache so small that most reads reach the file. Between its steps, unhooked `sqlite3` shells
+//! write, too. The content is compared with a model after every step, read by both sides.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Tidy, part five: every hook of the shim has its row in `docs/coverage.md`.
 //!
 //! Called by `tidy::check_files`. Hooks are declared by the macro named [`HOOK_MACRO`] in the files
-//! under [`HOOK_PLACE`]; the document names each in backticks. A hook nobody documented is a promise
-//! nobody can check.
+//! under [`HOOK_PLACE`]; the document names each in backticks. A hook nobody documented is a
+//! promise nobody can check.
 
 use super::{File, Violation};
 
@@ -42,14 +42,17 @@ pub fn check(files: &[File]) -> Vec<Violation> {
         .collect()
 }
 
-/// Line and name of each hook in a file: the first `fn` after each use of the macro.
+/// Line and name of each hook in a file: every function declared directly in a use of the macro,
+/// which ends with a closing brace in the first column.
 fn hooks_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut open = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
-        let code = line.split("//").next().unwrap_or("");
-        open |= code.contains(HOOK_MACRO);
-        let after = open.then(|| code.split_once("fn ")).flatten()?.1;
-        open = false;
+        open = (open || line.starts_with(HOOK_MACRO)) && line != "}";
+        let declared = open.then(|| line.strip_prefix("    ")).flatten()?;
+        let after = declared
+            .strip_prefix("unsafe ")
+            .unwrap_or(declared)
+            .strip_prefix("fn ")?;
         let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
         Some((index + 1, &after[..end]))
     })
@@ -59,13 +62,14 @@ fn hooks_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
-    const HOOK: &str = "//! S.\nhk_hook! {\n    unsafe fn pread64(fd: i32) -> isize { 0 }\n}\n";
+    const HOOK: &str = "//! S.\nfn own() {}\nhk_hook! {\n    fn pread64(fd: i32) -> isize => hk {\n        \
+                        0\n    }\n    fn dup(fd: i32) -> i32 => hk_dup {\n    }\n}\n";
 
     #[test]
     fn a_documented_hook_passes() {
         let files = [
             File::planted("shim/src/hook/read.rs", HOOK),
-            File::planted(DOCUMENT, "| `pread64` | serve |\n"),
+            File::planted(DOCUMENT, "| `pread64` `dup` | serve |\n"),
         ];
         assert!(check(&files).is_empty());
     }
@@ -74,11 +78,11 @@ mod tests {
     fn a_hook_without_a_row_is_found() {
         let files = [
             File::planted("shim/src/hook/read.rs", HOOK),
-            File::planted(DOCUMENT, "| `pread` | serve |\n"),
+            File::planted(DOCUMENT, "| `pread`, `dup` | serve |\n"),
         ];
         let found = check(&files);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].line, 3);
+        assert_eq!(found[0].line, 4);
         assert!(found[0].what.contains("hook `pread64` has no row"));
     }
 

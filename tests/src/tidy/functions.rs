@@ -1,8 +1,9 @@
 //! Tidy, part two: no function longer than a screen.
 //!
-//! Called by `tidy::check_files`. It leans on rustfmt: a function begins on a line whose code starts
-//! with `fn` after its qualifiers and ends at the first later line that is a closing brace in the same
-//! column. It never needs a parser, and what rustfmt does not shape (macro bodies) it does not judge.
+//! Called by `tidy::check_files`. It leans on rustfmt: a function begins on a line whose code
+//! starts with `fn` after its qualifiers and ends at the first later line that is a closing brace
+//! in the same column. It never needs a parser, and what rustfmt does not shape (macro bodies) it
+//! does not judge.
 
 use super::{File, Violation};
 

@@ -1,9 +1,10 @@
 //! The house law as a test: every tracked file is read once and judged.
 //!
-//! `it/tidy.rs` calls [`check_tree`] and fails with every violation found, one per line, in the form
-//! `path:line: error: what is wrong, and what to do`, which editors can jump to. Each check is a pure
-//! function from a [`File`] to [`Violation`]s and has a little test with a planted violation, so that
-//! a silent check cannot pass for a clean house. Nothing here ever changes a file or asks the network.
+//! `it/tidy.rs` calls [`check_tree`] and fails with every violation found, one per line, in the
+//! form `path:line: error: what is wrong, and what to do`, which editors can jump to. Each check is
+//! a pure function from a [`File`] to [`Violation`]s and has a little test with a planted
+//! violation, so that a silent check cannot pass for a clean house. Nothing here ever changes a
+//! file or asks the network.
 
 mod coverage;
 mod functions;

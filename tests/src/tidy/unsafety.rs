@@ -1,10 +1,14 @@
 //! Tidy, part three: unsafe code is fenced and each block proves itself.
 //!
-//! Called by `tidy::check_files`. The compiler already denies unsafe code outside files that re-allow
-//! it and clippy wants a comment on each block; this check keeps both honest: the re-allowing file
-//! must carry a `# Safety` header, and there are at least as many proofs as blocks.
+//! Called by `tidy::check_files`. The compiler already denies unsafe code outside files that
+//! re-allow it and clippy wants a comment on each block; this check keeps both honest: the
+//! re-allowing file must carry a `# Safety` header, and there are at least as many proofs as
+//! blocks.
 
 use super::{File, Violation};
+
+/// What begins unsafe code, in two halves so that this file passes.
+const OPENINGS: [&str; 2] = [concat!("uns", "afe {"), concat!("uns", "afe impl")];
 
 /// Checks the fence and the count of proofs.
 pub fn check(file: &File) -> Vec<Violation> {
@@ -16,7 +20,7 @@ pub fn check(file: &File) -> Vec<Violation> {
     let mut proofs = 0;
     for (index, line) in text.lines().enumerate() {
         let (code, comment) = split_comment(line);
-        let hits = count(code, "unsafe {") + count(code, "unsafe impl");
+        let hits: usize = OPENINGS.iter().map(|opening| count(code, opening)).sum();
         blocks.extend(std::iter::repeat_n(index + 1, hits));
         proofs += count(comment, "SAFETY:");
     }
