@@ -154,6 +154,8 @@ fn timed(request: Request, took: u64, reads: u64, result: isize, read_device: bo
 #[cold]
 #[inline(never)]
 fn consult(request: Request, word: Word) -> Plan {
+    // A read is a cancellation point, also one that never reaches the kernel. Nothing is held here.
+    sys::test_cancel();
     let Some(member) = session::join() else {
         return Plan::Pass;
     };

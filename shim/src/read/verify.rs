@@ -3,21 +3,22 @@
 //! byte was served, the session goes out of service, and the oracle aborts.
 //!
 //! # Safety
-//! What is dangerous here: the scratch buffer is raw memory, guarded by a try-lock; the caller's
-//! buffers have just been written by a served read.
+//! What is dangerous here: the caller's buffers are read back as memory; a served read has just
+//! written them. The kernel's copy goes to a small buffer on the stack, piece by piece, so that a
+//! signal handler may come in between, and jump away, at any time.
 #![allow(unsafe_code)]
 
 use grid::header::switch;
 use grid::names::Counter;
-use grid::sync::{AtomicU32, AtomicU64, Ordering};
+use grid::sync::Ordering;
 
 use super::Request;
-use super::target::{BYTES_MAX, Target};
+use super::target::Target;
 use crate::session::{self, Member};
 use crate::sys;
 
-static SCRATCH: AtomicU64 = AtomicU64::new(0);
-static BUSY: AtomicU32 = AtomicU32::new(0);
+/// Bytes compared at a time.
+const PIECE_BYTES: usize = 512;
 
 /// Verifies this read if it is its turn.
 #[inline]
@@ -37,52 +38,46 @@ fn lot(share_ppm: u64) -> bool {
 #[cold]
 #[inline(never)]
 fn verify(member: Member, request: Request, target: &Target, served: isize, oracle: bool) {
-    let mut rounds = 0;
-    while BUSY.swap(1, Ordering::Acquire) != 0 {
-        rounds += 1;
-        // A holder that was killed by a long jump or fork never lets go: give up, seldom.
-        if !oracle || rounds > 2000 {
-            return;
-        }
-        sys::yield_now();
+    let differs = differs(request, target, served);
+    if differs && target.is_unchanged(member) && is_same_stamp(member, request, target) {
+        report(member, oracle);
+    } else if let Some(counters) = member.counters() {
+        counters.add(Counter::Verified, 1);
     }
-    if let Some(scratch) = scratch() {
-        let differs = differs(request, target, served, scratch);
-        if differs && target.is_unchanged(member) && is_same_stamp(member, request, target) {
-            report(member, oracle);
-        } else if let Some(counters) = member.counters() {
-            counters.add(Counter::Verified, 1);
-        }
-    }
-    BUSY.store(0, Ordering::Release);
 }
 
-fn scratch() -> Option<*mut u8> {
-    if SCRATCH.load(Ordering::Relaxed) == 0 {
-        let at = sys::memory::map_private(BYTES_MAX as usize).ok()?;
-        SCRATCH.store(at as u64, Ordering::Relaxed);
-    }
-    Some(SCRATCH.load(Ordering::Relaxed) as *mut u8)
-}
-
-fn differs(request: Request, target: &Target, served: isize, scratch: *mut u8) -> bool {
-    let len = served as usize;
-    // SAFETY: the scratch buffer is `BYTES_MAX` long, which no served read exceeds.
-    let read = unsafe { sys::file::read_at(request.fd, scratch, len, target.offset, false) };
-    if read != Ok(len) {
-        return read.is_ok();
-    }
-    let mut at = 0;
+fn differs(request: Request, target: &Target, served: isize) -> bool {
+    let mut at = target.offset;
+    let end = target.offset + served as u64;
     for buffer in request.buffers {
-        // SAFETY: `at` plus all remaining buffer lengths is `len`; both sides are readable.
-        let same =
-            unsafe { sys::memory::equal(scratch.add(at), buffer.iov_base.cast(), buffer.iov_len) };
-        if !same {
-            return true;
+        let mut done = 0;
+        while done < buffer.iov_len && at < end {
+            let len = PIECE_BYTES.min(buffer.iov_len - done);
+            // SAFETY: the served read filled `iov_len` bytes of this buffer.
+            if unsafe { piece_differs(request.fd, buffer.iov_base.cast::<u8>().add(done), len, at) }
+            {
+                return true;
+            }
+            done += len;
+            at += len as u64;
         }
-        at += buffer.iov_len;
     }
     false
+}
+
+/// # Safety
+/// `served` must be readable for `len` bytes, at most `PIECE_BYTES`.
+unsafe fn piece_differs(fd: i32, served: *const u8, len: usize, offset: u64) -> bool {
+    let mut piece = [0u8; PIECE_BYTES];
+    // SAFETY: `piece` has room for `len` bytes; `served` by the caller's promise.
+    unsafe {
+        match sys::file::read_at(fd, piece.as_mut_ptr(), len, offset, false) {
+            Ok(count) if count == len => !sys::memory::equal(piece.as_ptr(), served, len),
+            // Shorter: the file was cut meanwhile, which the stamp will tell. Failed: no verdict.
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
 }
 
 /// The file's stamp is still the one under which the read was served.

@@ -29,6 +29,16 @@ fn result(value: isize) -> Result<usize, Errno> {
     }
 }
 
+unsafe extern "C-unwind" {
+    fn pthread_testcancel();
+}
+
+/// Ends the thread here if it has been cancelled, as any blocking call of libc would.
+pub fn test_cancel() {
+    // SAFETY: no arguments; a cancelled thread unwinds through frames that hold nothing.
+    unsafe { pthread_testcancel() }
+}
+
 /// Process id, as this process sees it.
 pub fn getpid() -> i32 {
     // SAFETY: no arguments.
@@ -68,12 +78,6 @@ pub fn device_bytes() -> u64 {
     let _ = unsafe { arch::syscall(libc::SYS_getrusage, arguments) };
     // SAFETY: zero is a valid bit pattern of every field.
     unsafe { usage.assume_init() }.ru_inblock as u64 * 512
-}
-
-/// Gives the processor to whoever else wants it.
-pub fn yield_now() {
-    // SAFETY: no arguments.
-    let _ = unsafe { arch::syscall(libc::SYS_sched_yield, [0; 6]) };
 }
 
 /// Milliseconds of the monotonic clock, as coarse as the clock tick. Answered by the vDSO: libc's
