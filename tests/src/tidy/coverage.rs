@@ -21,7 +21,12 @@ pub fn check(files: &[File]) -> Vec<Violation> {
         .flat_map(|file| hooks_of(file.text().unwrap_or("")).map(move |(n, name)| (file, n, name)))
         .collect();
     let Some(first) = hooks.first() else {
-        return Vec::new();
+        let place = files.iter().find(|file| file.path.starts_with(HOOK_PLACE));
+        let silent = format!("no hook is declared by `{HOOK_MACRO}`: this check has gone blind");
+        return place
+            .map(|file| file.error(1, silent))
+            .into_iter()
+            .collect();
     };
     let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
         return vec![first.0.error(
@@ -62,8 +67,9 @@ fn hooks_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
-    const HOOK: &str = "//! S.\nfn own() {}\nhk_hook! {\n    fn pread64(fd: i32) -> isize => hk {\n        \
-                        0\n    }\n    fn dup(fd: i32) -> i32 => hk_dup {\n    }\n}\n";
+    const HOOK: &str = "//! S.\nfn own() {}\nhk_hook! {\n    \
+        fn pread64(fd: i32) -> isize => hk {\n        0\n    }\n    \
+        fn dup(fd: i32) -> i32 => hk_dup {\n    }\n}\n";
 
     #[test]
     fn a_documented_hook_passes() {
@@ -84,6 +90,15 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].line, 4);
         assert!(found[0].what.contains("hook `pread64` has no row"));
+    }
+
+    #[test]
+    fn a_renamed_macro_is_found() {
+        let found = check(&[File::planted(
+            "shim/src/hook/read.rs",
+            "//! S.\nother! {\n}\n",
+        )]);
+        assert!(found[0].what.contains("gone blind"));
     }
 
     #[test]
