@@ -16,7 +16,7 @@ const CPU_WINDOW: Duration = Duration::from_millis(200);
 const MEMORY_WINDOW: Duration = Duration::from_millis(500);
 
 /// A processor is to be had while tasks waited for one less than this share of the time.
-const CPU_SHARE_MAX: f64 = 0.05;
+const CPU_SHARE_MAX: f64 = 0.40;
 
 /// Memory is short when tasks waited for it this share of the time ...
 const MEMORY_SHARE_MAX: f64 = 0.02;

@@ -28,7 +28,7 @@ const PRESSURE_EVERY: Duration = Duration::from_millis(100);
 
 /// Scarce: somebody on this machine waited for a processor for so many percent of the last ten
 /// seconds. (The kernel renews that figure every two seconds, so it notices late.)
-const MACHINE_WAITED_PERCENT_MAX: f32 = 10.0;
+const MACHINE_WAITED_PERCENT_MAX: f32 = 40.0;
 
 /// Scarce: this thread, when it wanted to run, waited for more than one part in so many of the
 /// time. (Noticed at once, but it says nothing about others.)

@@ -61,15 +61,24 @@ pub fn map_fork_page() -> Option<&'static ForkPage> {
     Some(unsafe { &*at.cast::<ForkPage>() })
 }
 
-/// Remembers which pages have been proved writable: a small direct-mapped table of page numbers.
-pub struct ProvedPages([AtomicU64; PROVED]);
+/// Remembers which pages have been proved writable. A direct-mapped table; one word tells of 32
+/// neighbouring pages, so that 256 MiB of buffers fit into 16 KiB.
+///
+/// ```text
+///   63                      32 31                       0
+///  +--------------------------+--------------------------+
+///  | number of the group + 1  | a bit for each of 32     |
+///  +--------------------------+--------------------------+
+/// ```
+pub struct ProvedPages([AtomicU64; GROUPS]);
 
-const PROVED: usize = 4096;
+const GROUPS: usize = 2048;
+const GROUP_PAGES: usize = 32;
 
 impl ProvedPages {
     /// Nothing proved.
     pub const fn new() -> ProvedPages {
-        ProvedPages([const { AtomicU64::new(0) }; PROVED])
+        ProvedPages([const { AtomicU64::new(0) }; GROUPS])
     }
 
     /// Whether `len` bytes at `to` may be written by plain stores: proved now, or when the pages
@@ -77,17 +86,27 @@ impl ProvedPages {
     pub fn are_writable(&self, to: *const u8, len: usize) -> bool {
         let first = to as usize / 4096;
         let last = (to as usize + len - 1) / 4096;
-        (first..=last).all(|page| {
-            let known = &self.0[page % PROVED];
-            if known.load(Ordering::Relaxed) == page as u64 {
-                return true;
-            }
-            let writable = prove_page(page * 4096);
-            if writable {
-                known.store(page as u64, Ordering::Relaxed);
-            }
-            writable
-        })
+        (first..=last).all(|page| self.is_writable(page))
+    }
+
+    fn is_writable(&self, page: usize) -> bool {
+        let group = page / GROUP_PAGES;
+        let (tag, bit) = ((group as u64 + 1) << 32, 1 << (page % GROUP_PAGES));
+        let known = &self.0[group % GROUPS];
+        let word = known.load(Ordering::Relaxed);
+        let same = word >> 32 == tag >> 32;
+        if same && word & bit != 0 {
+            return true;
+        }
+        let writable = prove_page(page * 4096);
+        if writable {
+            // A bit lost between threads is proved once more.
+            known.store(
+                tag | bit | if same { word & 0xFFFF_FFFF } else { 0 },
+                Ordering::Relaxed,
+            );
+        }
+        writable
     }
 }
 
