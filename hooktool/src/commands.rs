@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 
 use crate::cli::{self, Cli, Command};
 use crate::control::Request;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::{check, doctor, launch, spawn, stats, viewer};
 
 /// Runs the command line.
@@ -20,6 +20,18 @@ use crate::{check, doctor, launch, spawn, stats, viewer};
 /// What the user is to be told.
 pub fn dispatch(arguments: Vec<OsString>) -> Result<u8, Failure> {
     let arguments = cli::with_default_command(arguments);
+    let launches = arguments.get(1).is_some_and(|word| word == "run");
+    execute(arguments).map_err(|failure| match failure.kind {
+        // Whatever `run` itself fails at is 125, so that no script takes it for the target's status.
+        Kind::Usage if launches => Failure {
+            kind: Kind::Launch,
+            ..failure
+        },
+        _ => failure,
+    })
+}
+
+fn execute(arguments: Vec<OsString>) -> Result<u8, Failure> {
     let command = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli.command,
         Err(error) => return complain(&error),

@@ -26,18 +26,26 @@ fn refused(words: &[&str], expected: i32, needle: &str) {
 #[test]
 fn wrong_words_are_usage_errors() {
     refused(&["frob"], 2, "frob");
-    refused(&["run"], 2, "CMD");
-    refused(&["run", "--bogus", "--", "true"], 2, "--bogus");
-    refused(&["run", "--local", "64g", "--", "true"], 2, "--local 64GiB");
-    refused(&["run", "--local", "--", "true"], 2, "--local");
-    refused(&["run", "--mode", "fast", "--", "true"], 2, "serve");
-    refused(&["run", "--verify", "200%", "--", "true"], 2, "0.1%");
-    refused(&["run", "--linger", "10", "--", "true"], 2, "10s");
-    refused(&["run", "--fill-rate", "5MiB", "--", "true"], 2, "50MiB/s");
-    refused(&["run", "--own", "base/**", "--", "true"], 2, "absolute");
+    refused(&["run"], 125, "CMD");
+    refused(&["run", "--bogus", "--", "true"], 125, "--bogus");
+    refused(
+        &["run", "--local", "64g", "--", "true"],
+        125,
+        "--local 64GiB",
+    );
+    refused(&["run", "--local", "--", "true"], 125, "--local");
+    refused(&["run", "--mode", "fast", "--", "true"], 125, "serve");
+    refused(&["run", "--verify", "200%", "--", "true"], 125, "0.1%");
+    refused(&["run", "--linger", "10", "--", "true"], 125, "10s");
+    refused(
+        &["run", "--fill-rate", "5MiB", "--", "true"],
+        125,
+        "50MiB/s",
+    );
+    refused(&["run", "--own", "base/**", "--", "true"], 125, "absolute");
     refused(
         &["run", "--name", "a", "--name", "b", "--", "true"],
-        2,
+        125,
         "--name",
     );
     refused(&["stats", "pg", "never"], 2, "never");
@@ -46,30 +54,34 @@ fn wrong_words_are_usage_errors() {
 
 #[test]
 fn impossible_sizes_say_what_would_fit() {
-    refused(&["run", "--local", "9000TiB", "--", "true"], 2, "MiB");
+    refused(&["run", "--local", "9000TiB", "--", "true"], 125, "MiB");
     refused(
         &["run", "--node", "embedded:9000TiB", "--", "true"],
-        2,
+        125,
         "embedded:",
     );
     refused(
         &["run", "--index", "99999999999999999999", "--", "true"],
-        2,
+        125,
         "--index",
     );
 }
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    refused(&["run", "--seal", "key", "--", "true"], 2, "not built yet");
+    refused(
+        &["run", "--seal", "key", "--", "true"],
+        125,
+        "not built yet",
+    );
     refused(
         &["run", "--node", "rediss://h:1", "--", "true"],
-        2,
+        125,
         "not built yet",
     );
     refused(
         &["run", "--node", "redis-cluster://h:1", "--", "true"],
-        2,
+        125,
         "not built yet",
     );
 }
