@@ -22,7 +22,8 @@ pub fn dispatch(arguments: Vec<OsString>) -> Result<u8, Failure> {
     let arguments = cli::with_default_command(arguments);
     let launches = arguments.get(1).is_some_and(|word| word == "run");
     execute(arguments).map_err(|failure| match failure.kind {
-        // Whatever `run` itself fails at is 125, so that no script takes it for the target's status.
+        // Whatever `run` itself fails at is 125, so that no script takes it for the target's
+        // status.
         Kind::Usage if launches => Failure {
             kind: Kind::Launch,
             ..failure

@@ -4,8 +4,8 @@
 //!
 //! # Safety
 //! What is dangerous here: arrays of C strings, walked up to their null entry, as exec itself does.
-//! New arrays live in private mappings or, in a `vfork` child, in static blocks (a mapping made there
-//! would stay in the parent for ever).
+//! New arrays live in private mappings or, in a `vfork` child, in static blocks (a mapping made
+//! there would stay in the parent for ever).
 #![allow(unsafe_code)]
 
 use libc::c_char;

@@ -11,8 +11,9 @@
 //!   mode:  governor (see governor.rs)
 //! ```
 //!
-//! All accesses are relaxed and plain: two threads that read through one descriptor at once may lose
-//! a count, nothing else. Whoever opens, closes or duplicates a number sets its word to unknown.
+//! All accesses are relaxed and plain: two threads that read through one descriptor at once may
+//! lose a count, nothing else. Whoever opens, closes or duplicates a number sets its word to
+//! unknown.
 
 use grid::files::RecordRef;
 use grid::names::Bypass;
@@ -179,8 +180,8 @@ impl Run {
         reads >= RUN_READS
     }
 
-    /// After the kernel's read of `len` bytes, for which the device was made to read `brought`: true
-    /// if that, or what was left of earlier ones, covers the read.
+    /// After the kernel's read of `len` bytes, for which the device was made to read `brought`:
+    /// true if that, or what was left of earlier ones, covers the read.
     pub fn credit(&self, len: u64, brought: u64) -> bool {
         let word = self.0.load(Ordering::Relaxed);
         let credit = ((word & 0xFFFF) << 8).saturating_add(brought);

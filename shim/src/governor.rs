@@ -113,8 +113,8 @@ fn paused(fd: i32) -> bool {
     true
 }
 
-/// Mode SERVE: accounts one read that saved `saved_ns` against the device (0: the kernel served it).
-/// True: the window ended without a gain and the descriptor has turned to KERNEL.
+/// Mode SERVE: accounts one read that saved `saved_ns` against the device (0: the kernel served
+/// it). True: the window ended without a gain and the descriptor has turned to KERNEL.
 pub fn account(fd: i32, word: Word, saved_ns: i64, header: &Header) -> bool {
     let gain = fdtable::gain(fd);
     let old = gain.load(Ordering::Relaxed);

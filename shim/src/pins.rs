@@ -2,8 +2,8 @@
 //! such a stream; the mark itself is an operation record in the region, so that the hook server
 //! releases it when the process dies.
 //!
-//! A fork duplicates the stream with its buffered bytes: who flushes them, and when, is unknown from
-//! then on. So a process that holds pins when it forks gives those files up for the session.
+//! A fork duplicates the stream with its buffered bytes: who flushes them, and when, is unknown
+//! from then on. So a process that holds pins when it forks gives those files up for the session.
 
 use grid::sync::{AtomicU64, Ordering};
 use grid::writes;

@@ -1,9 +1,10 @@
 //! Connections to the memory nodes: at most four per node, made and authenticated by the hook
-//! server, used by whichever thread gets the try-lock. The target may close or replace any number at
-//! any time, so a connection proves by device and inode that it is still itself before each use.
+//! server, used by whichever thread gets the try-lock. The target may close or replace any number
+//! at any time, so a connection proves by device and inode that it is still itself before each use.
 //!
 //! A connection is never used across a fork (the child asks for its own) nor in a `vfork` child. A
-//! thread that is killed, cancelled or long-jumps while it holds one leaves it locked: lost, not wrong.
+//! thread that is killed, cancelled or long-jumps while it holds one leaves it locked: lost, not
+//! wrong.
 
 use grid::attach::Want;
 use grid::node::NODES_MAX;

@@ -1,6 +1,6 @@
 //! The constructor: runs before `main`, in every program that the preload reaches. It reads the
-//! environment, looks up the real functions, and does nothing else: no connection, no descriptor, no
-//! thread, no output. The kill switch comes first.
+//! environment, looks up the real functions, and does nothing else: no connection, no descriptor,
+//! no thread, no output. The kill switch comes first.
 //!
 //! # Safety
 //! What is dangerous here: code that runs before the target's own, possibly before other libraries

@@ -158,9 +158,9 @@ fn note_outsiders(member: Member, fd: i32, found: RecordRef, hash: u64, ticket: 
     if !ticket.alone || record.has_policy(OWNED) {
         return;
     }
-    // Without a trusted stamp (or with one that another change may share) nobody knows what happened
-    // to the file: what is cached of it must not come back to life under the stamp that this write
-    // will record.
+    // Without a trusted stamp (or with one that another change may share) nobody knows what
+    // happened to the file: what is cached of it must not come back to life under the stamp that
+    // this write will record.
     let (stamp, trust) = record.stamp();
     let known = matches!(trust, Trust::Clean | Trust::Chained);
     if !known || !stat_fd(fd).is_ok_and(|stat| stat.stamp == stamp) {
@@ -293,8 +293,8 @@ pub fn renew_epoch(member: Member, fd: i32, found: RecordRef, hash: u64) {
     writes::end(cells, ops, ticket, || record_stamp(&pending));
 }
 
-/// A call that changes a file named by a path (`truncate`, an open with `O_TRUNC`). The stamp is left
-/// for the next write or proof to record.
+/// A call that changes a file named by a path (`truncate`, an open with `O_TRUNC`). The stamp is
+/// left for the next write or proof to record.
 pub fn before_path(dirfd: i32, path: *const libc::c_char) -> Option<(Member, Ticket)> {
     session::config()?;
     let stat = sys::file::stat_name(dirfd, path)

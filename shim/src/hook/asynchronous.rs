@@ -4,7 +4,8 @@
 //! # Safety
 //! What is dangerous here: control blocks of the caller are read, as the real function is about to
 //! read them. The bodies are `unsafe` functions with the contract of the function they stand for.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use grid::header::switch;
 use grid::sync::{AtomicU32, Ordering};

@@ -1,12 +1,13 @@
-//! Identity: calls that give a descriptor number a new meaning. They only make the table forget; what
-//! a number is, is asked of the kernel when it is next read or written. An entry is dropped before
-//! the real close, so that another thread's open of the same number finds it empty.
+//! Identity: calls that give a descriptor number a new meaning. They only make the table forget;
+//! what a number is, is asked of the kernel when it is next read or written. An entry is dropped
+//! before the real close, so that another thread's open of the same number finds it empty.
 //!
 //! # Safety
 //! What is dangerous here: the bodies are `unsafe` functions with the contract of the libc function
 //! they stand for. `open` and `fcntl` are variadic in C; with the fixed arguments below the calling
 //! conventions of x86-64 and aarch64 put the same values into the same registers.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{DIR, c_char, c_int, c_long, c_uint, mode_t};
 use redhook::real;

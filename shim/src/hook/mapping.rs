@@ -1,12 +1,13 @@
 //! Writable shared mappings: stores through them pass no hook, and move the file's stamp only once
 //! per clean page. A file that this process may have mapped so is out of service for the session.
-//! (That a fork inherits such a mapping, and that an `mprotect` may make it writable later, needs no
-//! tracking then.)
+//! (That a fork inherits such a mapping, and that an `mprotect` may make it writable later, needs
+//! no tracking then.)
 //!
 //! # Safety
 //! What is dangerous here: the bodies are `unsafe` functions with the contract of the libc function
 //! they stand for; nothing of the mapping is touched.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{c_int, c_void, off_t, size_t};
 use redhook::real;

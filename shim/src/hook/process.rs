@@ -5,7 +5,8 @@
 //! # Safety
 //! What is dangerous here: environment arrays are walked as the real function will walk them. The
 //! bodies are `unsafe` functions with the contract of the libc function they stand for.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{c_char, c_int, c_void, gid_t, pid_t, size_t, uid_t};
 use redhook::real;

@@ -4,7 +4,8 @@
 //! What is dangerous here: the bodies are `unsafe` functions with the contract of the libc function
 //! they stand for; the caller's pointers are passed on as they came, and written only by the kernel
 //! or after their pages were proved writable.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 use redhook::real;

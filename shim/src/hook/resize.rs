@@ -2,8 +2,10 @@
 //!
 //! # Safety
 //! What is dangerous here: the bodies are `unsafe` functions with the contract of the libc function
-//! they stand for; the caller's pointers are passed on as they came and followed only by the kernel.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+//! they stand for; the caller's pointers are passed on as they came and followed only by the
+//! kernel.
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{c_char, c_int, c_ulong, c_void, off_t};
 use redhook::real;

@@ -1,11 +1,12 @@
 //! Streams opened for writing: libc writes them without passing any hook, so the file is out of
-//! service while such a stream exists (`writes::pin`). Also forgets the numbers that streams open and
-//! close inside libc.
+//! service while such a stream exists (`writes::pin`). Also forgets the numbers that streams open
+//! and close inside libc.
 //!
 //! # Safety
 //! What is dangerous here: the bodies are `unsafe` functions with the contract of the libc function
 //! they stand for; a stream pointer is only handed to libc's own `fileno`, before it is closed.
-#![allow(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![allow(unsafe_code)]
+#![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{FILE, c_char, c_int};
 use redhook::real;

@@ -77,8 +77,8 @@ fn copy(member: Member, request: Request, offset: u64, first: u64, hits: &[Optio
                 return;
             };
             let page = member.region().local_page(hit.slot);
-            // SAFETY: `within + len` is at most a page; the buffer has `len` bytes at `done`, proved
-            // writable by the caller of this function.
+            // SAFETY: `within + len` is at most a page; the buffer has `len` bytes at `done`,
+            // proved writable by the caller of this function.
             unsafe {
                 copy_to_caller(
                     page.add(within),

@@ -168,8 +168,8 @@ fn consult(request: Request, word: Word) -> Plan {
     match outcome {
         Ok(target) => serve(member, request, word, &target),
         Err(reason @ (Bypass::Unproved | Bypass::WriteInFlight)) => {
-            // No fault of the cache, and not for long: a proof takes a second or ten. See meanwhile,
-            // at less cost, whether the reads are slow.
+            // No fault of the cache, and not for long: a proof takes a second or ten. See
+            // meanwhile, at less cost, whether the reads are slow.
             count_disk(member, request, reason);
             if reason == Bypass::Unproved {
                 fdtable::set(request.fd, word.with(governor::SAMPLE, 0, 0));

@@ -273,9 +273,9 @@ fn look(
     Ok(seen)
 }
 
-/// Rule F2, after a filler's read of the kernel and before it publishes: the file still stands under
-/// a trusted stamp and the same epoch. The stamp of a file moves when a write *starts*, so what was
-/// read before this look holds no byte of an outsider's write.
+/// Rule F2, after a filler's read of the kernel and before it publishes: the file still stands
+/// under a trusted stamp and the same epoch. The stamp of a file moves when a write *starts*, so
+/// what was read before this look holds no byte of an outsider's write.
 pub fn still_stands(member: Member, fd: i32, found: RecordRef, hash: u64, seen: FileSeen) -> bool {
     let Ok(stat) = sys::file::stat_fd(fd) else {
         return false;

@@ -3,8 +3,8 @@
 //!
 //! # Safety
 //! What is dangerous here: the kernel believes whatever the registers say. Callers are the typed
-//! wrappers in `sys`, which own the argument that pointers and lengths are right. Neither `errno` nor
-//! any other libc state is touched.
+//! wrappers in `sys`, which own the argument that pointers and lengths are right. Neither `errno`
+//! nor any other libc state is touched.
 #![allow(unsafe_code)]
 
 /// One system call with up to six arguments; a result in -4095..0 is a negated errno.
