@@ -17,6 +17,7 @@ plant:
 
 test: test-deps build plant ## install what is needed (Debian, root), build, pass every test
 	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release --locked -p ramgrid-grid --features model --test model
 
 test-deps: ## the Debian packages the tests need; starts no service
 	@tests/deps.sh
@@ -42,6 +43,8 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	    RAMGRID_SEED=$$seed $(CARGO) test -q --release --locked -p ramgrid-tests --test exact -- \
 	        model:: pressure:: || { echo "torture: failed with RAMGRID_SEED=$$seed"; exit 1; }; \
 	done
+	RAMGRID_MODEL_ITERATIONS=60000 \
+	    $(CARGO) test --release --locked -p ramgrid-grid --features model --test model -- --nocapture
 
 fuzz: ## the parsers and the envelope, a minute each (cargo-fuzz and a nightly toolchain)
 	@command -v cargo-fuzz >/dev/null || { \

@@ -47,6 +47,7 @@ impl Request<'_> {
 }
 
 /// What to do with a read.
+#[allow(clippy::large_enum_variant)] // Boxing would allocate in the target.
 pub enum Plan {
     /// Call the kernel; nothing to do afterwards.
     Pass,
