@@ -15,6 +15,9 @@ pub const SESSION: &str = "HOOKTOOL_SESSION";
 /// `1` makes everything inert.
 pub const DISABLED: &str = "HOOKTOOL_DISABLED";
 
+/// The only process that is hooked (`--no-follow`): the hook driver is inert in any other.
+const ONLY_PID: &str = "HOOKTOOL_ONLY_PID";
+
 /// What the loader reads.
 const PRELOAD: &str = "LD_PRELOAD";
 
@@ -47,6 +50,16 @@ pub fn hooked(
     let session = session.environment(token).into_bytes();
     let environment = with(environment, PRELOAD, preload);
     with(environment, SESSION, session)
+}
+
+/// Hooks process `only` alone, or whatever it starts as well.
+pub fn limited(mut environment: Vec<CString>, only: Option<u32>) -> Vec<CString> {
+    let start = format!("{ONLY_PID}=").into_bytes();
+    environment.retain(|entry| !entry.as_bytes().starts_with(&start));
+    match only {
+        Some(pid) => with(environment, ONLY_PID, pid.to_string().into_bytes()),
+        None => environment,
+    }
 }
 
 /// Sets one variable in its old place, or at the end.

@@ -118,7 +118,8 @@ fn open_session(
     config: &ServeConfig,
     parent: Parent,
 ) -> Result<(Vec<CString>, Option<i32>), Failure> {
-    let ours = sys::environment();
+    let only = (!config.follow).then_some(config.target_pid);
+    let ours = environment::limited(sys::environment(), only);
     if config.named
         && let Some((session, token, shim)) = resume(config)?
     {
