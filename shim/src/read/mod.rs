@@ -172,7 +172,7 @@ fn consult(request: Request, word: Word) -> Plan {
             // No fault of the cache, and not for long: a proof takes a second or ten. See
             // meanwhile, at less cost, whether the reads are slow.
             count_disk(member, request, reason);
-            if reason == Bypass::Unproved {
+            if reason == Bypass::Unproved && !member.header().is_on(switch::FILL_ALWAYS) {
                 fdtable::set(request.fd, word.with(governor::SAMPLE, 0, 0));
             }
             Plan::Pass
