@@ -91,7 +91,7 @@ pub fn make(config: &ServeConfig, plan: Plan) -> Result<Mapped, Failure> {
     let memory = allocate(&layout, allocated).map_err(|error| {
         Failure::launch(
             format!(
-                "cannot allocate {} for the session: {error}",
+                "cannot allocate {} for the region of the session: {error}",
                 sizes::show(allocated)
             ),
             "index, version cells and ring live in memory that the target's limits count",
@@ -101,7 +101,7 @@ pub fn make(config: &ServeConfig, plan: Plan) -> Result<Mapped, Failure> {
     let region = sys::map_region(memory.as_fd(), plan.shape, layout.bytes).map_err(|error| {
         Failure::launch(
             format!(
-                "cannot map {} for the session: {error}",
+                "cannot map {} for the region of the session: {error}",
                 sizes::show(layout.bytes)
             ),
             "the hook server shares this memory with the processes of the session",
