@@ -30,6 +30,46 @@ macro_rules! hk_hook {
 }
 pub(crate) use hk_hook;
 
+/// As `hk_hook`, for calls in which a thread may be cancelled and which are not passed on at once.
+/// redhook's own entry point runs a hook inside `catch_unwind`. A cancelled thread unwinds by force,
+/// and dies there. So these have an entry point of their own, with nothing to catch in it; what may
+/// panic (deciding, settling) is caught inside. The real function is still looked up by redhook.
+macro_rules! hk_point {
+    ($(fn $real:ident($($v:ident: $t:ty),*) -> $r:ty $body:block)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $real($($v: $t),*) -> $r $body
+        )*
+
+        /// The real functions.
+        mod real {
+            use super::*;
+            $(
+                #[inline]
+                pub fn $real() -> unsafe extern "C-unwind" fn($($t),*) -> $r {
+                    static REAL: AtomicUsize = AtomicUsize::new(0);
+                    if REAL.load(Ordering::Relaxed) == 0 {
+                        let name = concat!(stringify!($real), "\0");
+                        // SAFETY: a zero-terminated name.
+                        let found = unsafe { redhook::ld_preload::dlsym_next(name) };
+                        REAL.store(found as usize, Ordering::Relaxed);
+                    }
+                    // SAFETY: the next library's function of this name has this signature.
+                    unsafe { core::mem::transmute(REAL.load(Ordering::Relaxed)) }
+                }
+            )*
+        }
+
+        /// Looks up the real functions of this file.
+        pub fn resolve() {
+            $(if $crate::start::exists(concat!(stringify!($real), "\0")) {
+                let _ = real::$real();
+            })*
+        }
+    };
+}
+pub(crate) use hk_point;
+
 /// Looks up every real function.
 pub fn resolve_all() {
     read::resolve();

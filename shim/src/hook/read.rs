@@ -7,11 +7,12 @@
 #![allow(unsafe_code)]
 #![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
-use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
-use redhook::real;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::hk_hook;
-use crate::read::{Plan, Request, after, before};
+use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
+
+use super::hk_point;
+use crate::read::{Plan, Request, after, before, may_serve};
 
 /// Vectors of one call that are looked at; a longer list is the kernel's.
 const VECTORS_MAX: c_int = 64;
@@ -33,8 +34,17 @@ fn single(buf: *mut c_void, n: size_t) -> [iovec; 1] {
     }]
 }
 
+unsafe extern "C-unwind" {
+    fn pthread_testcancel();
+}
+
+/// A read is a cancellation point, also one that never reaches the kernel: `pthread_testcancel` is
+/// called where nothing is held, and in the hook's own frame (see `hk_point`).
 macro_rules! read_with {
     ($fd:expr, $buffers:expr, $offset:expr, $real:expr) => {{
+        if may_serve($fd) {
+            pthread_testcancel();
+        }
         let request = Request {
             fd: $fd,
             buffers: $buffers,
@@ -60,48 +70,44 @@ macro_rules! vectored {
     };
 }
 
-hk_hook! {
-    fn pread(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t => hk_pread {
-        read_with!(fd, &single(buf, n), off, real!(pread)(fd, buf, n, off))
+hk_point! {
+    fn pread(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t {
+        read_with!(fd, &single(buf, n), off, real::pread()(fd, buf, n, off))
     }
-    fn pread64(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t => hk_pread64 {
-        read_with!(fd, &single(buf, n), off, real!(pread64)(fd, buf, n, off))
+    fn pread64(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t {
+        read_with!(fd, &single(buf, n), off, real::pread64()(fd, buf, n, off))
     }
-    fn __pread64(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t => hk_pread64_u {
-        read_with!(fd, &single(buf, n), off, real!(__pread64)(fd, buf, n, off))
+    fn __pread64(fd: c_int, buf: *mut c_void, n: size_t, off: off_t) -> ssize_t {
+        read_with!(fd, &single(buf, n), off, real::__pread64()(fd, buf, n, off))
     }
-    fn __pread_chk(fd: c_int, buf: *mut c_void, n: size_t, off: off_t, room: size_t) -> ssize_t
-    => hk_pread_chk {
+    fn __pread_chk(fd: c_int, buf: *mut c_void, n: size_t, off: off_t, room: size_t) -> ssize_t {
         if n > room {
-            return real!(__pread_chk)(fd, buf, n, off, room);
+            return real::__pread_chk()(fd, buf, n, off, room);
         }
-        read_with!(fd, &single(buf, n), off, real!(__pread_chk)(fd, buf, n, off, room))
+        read_with!(fd, &single(buf, n), off, real::__pread_chk()(fd, buf, n, off, room))
     }
-    fn __pread64_chk(fd: c_int, buf: *mut c_void, n: size_t, off: off_t, room: size_t) -> ssize_t
-    => hk_pread64_chk {
+    fn __pread64_chk(fd: c_int, buf: *mut c_void, n: size_t, off: off_t, room: size_t) -> ssize_t {
         if n > room {
-            return real!(__pread64_chk)(fd, buf, n, off, room);
+            return real::__pread64_chk()(fd, buf, n, off, room);
         }
-        read_with!(fd, &single(buf, n), off, real!(__pread64_chk)(fd, buf, n, off, room))
+        read_with!(fd, &single(buf, n), off, real::__pread64_chk()(fd, buf, n, off, room))
     }
-    fn preadv(fd: c_int, iov: *const iovec, count: c_int, off: off_t) -> ssize_t => hk_preadv {
-        vectored!(fd, iov, count, off, real!(preadv)(fd, iov, count, off))
+    fn preadv(fd: c_int, iov: *const iovec, count: c_int, off: off_t) -> ssize_t {
+        vectored!(fd, iov, count, off, real::preadv()(fd, iov, count, off))
     }
-    fn preadv64(fd: c_int, iov: *const iovec, count: c_int, off: off_t) -> ssize_t => hk_preadv64 {
-        vectored!(fd, iov, count, off, real!(preadv64)(fd, iov, count, off))
+    fn preadv64(fd: c_int, iov: *const iovec, count: c_int, off: off_t) -> ssize_t {
+        vectored!(fd, iov, count, off, real::preadv64()(fd, iov, count, off))
     }
-    fn preadv2(fd: c_int, iov: *const iovec, count: c_int, off: off_t, flags: c_int) -> ssize_t
-    => hk_preadv2 {
+    fn preadv2(fd: c_int, iov: *const iovec, count: c_int, off: off_t, flags: c_int) -> ssize_t {
         if flags != 0 {
-            return real!(preadv2)(fd, iov, count, off, flags);
+            return real::preadv2()(fd, iov, count, off, flags);
         }
-        vectored!(fd, iov, count, off, real!(preadv2)(fd, iov, count, off, flags))
+        vectored!(fd, iov, count, off, real::preadv2()(fd, iov, count, off, flags))
     }
-    fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, off: off_t, flags: c_int) -> ssize_t
-    => hk_preadv64v2 {
+    fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, off: off_t, flags: c_int) -> ssize_t {
         if flags != 0 {
-            return real!(preadv64v2)(fd, iov, count, off, flags);
+            return real::preadv64v2()(fd, iov, count, off, flags);
         }
-        vectored!(fd, iov, count, off, real!(preadv64v2)(fd, iov, count, off, flags))
+        vectored!(fd, iov, count, off, real::preadv64v2()(fd, iov, count, off, flags))
     }
 }

@@ -61,9 +61,29 @@ pub enum Plan {
     Served(isize),
 }
 
-/// Decides, and serves if it can.
+/// Whether a read of this descriptor may be served without a call of the kernel.
+#[inline]
+pub fn may_serve(fd: i32) -> bool {
+    fdtable::get(fd)
+        .is_some_and(|word| word.class() == Class::File && word.mode() == governor::SERVE)
+}
+
+/// Decides, and serves if it can. A panic is caught here, before any side effect: the kernel's.
 #[inline]
 pub fn before(request: Request) -> Plan {
+    std::panic::catch_unwind(|| decide(request)).unwrap_or(Plan::Pass)
+}
+
+/// After the kernel's call: `result` is what it returned. A panic ends here: the call was made.
+#[inline]
+pub fn after(request: Request, plan: Plan, result: isize) {
+    if !matches!(plan, Plan::Pass) {
+        let _ = std::panic::catch_unwind(|| settle(request, plan, result));
+    }
+}
+
+#[inline]
+fn decide(request: Request) -> Plan {
     let Some(mut word) = fdtable::get(request.fd) else {
         return Plan::Pass;
     };
@@ -85,9 +105,8 @@ pub fn before(request: Request) -> Plan {
     }
 }
 
-/// After the kernel's call: `result` is what it returned.
 #[inline]
-pub fn after(request: Request, plan: Plan, result: isize) {
+fn settle(request: Request, plan: Plan, result: isize) {
     match plan {
         Plan::Pass | Plan::Served(_) => {}
         Plan::Timed(start, reads) => {
@@ -155,8 +174,6 @@ fn timed(request: Request, took: u64, reads: u64, result: isize, read_device: bo
 #[cold]
 #[inline(never)]
 fn consult(request: Request, word: Word) -> Plan {
-    // A read is a cancellation point, also one that never reaches the kernel. Nothing is held here.
-    sys::test_cancel();
     let Some(member) = session::join() else {
         return Plan::Pass;
     };

@@ -29,16 +29,6 @@ fn result(value: isize) -> Result<usize, Errno> {
     }
 }
 
-unsafe extern "C-unwind" {
-    fn pthread_testcancel();
-}
-
-/// Ends the thread here if it has been cancelled, as any blocking call of libc would.
-pub fn test_cancel() {
-    // SAFETY: no arguments; a cancelled thread unwinds through frames that hold nothing.
-    unsafe { pthread_testcancel() }
-}
-
 /// Process id, as this process sees it.
 pub fn getpid() -> i32 {
     // SAFETY: no arguments.

@@ -1,6 +1,6 @@
 //! Tidy, part five: every hook of the shim has its row in `docs/coverage.md`.
 //!
-//! Called by `tidy::check_files`. Hooks are declared by the macro named [`HOOK_MACRO`] in the files
+//! Called by `tidy::check_files`. Hooks are declared by the macros in [`HOOK_MACROS`] in the files
 //! under [`HOOK_PLACE`]; the document names each in backticks. A hook nobody documented is a
 //! promise nobody can check.
 
@@ -8,8 +8,8 @@ use super::{File, Violation};
 
 /// Where hooks live.
 const HOOK_PLACE: &str = "shim/src/hook/";
-/// The macro that declares one.
-const HOOK_MACRO: &str = "hk_hook!";
+/// The macros that declare them.
+const HOOK_MACROS: [&str; 2] = ["hk_hook!", "hk_point!"];
 /// The document with a row for each.
 const DOCUMENT: &str = "docs/coverage.md";
 
@@ -22,7 +22,8 @@ pub fn check(files: &[File]) -> Vec<Violation> {
         .collect();
     let Some(first) = hooks.first() else {
         let place = files.iter().find(|file| file.path.starts_with(HOOK_PLACE));
-        let silent = format!("no hook is declared by `{HOOK_MACRO}`: this check has gone blind");
+        let macros = HOOK_MACROS.join("`, `");
+        let silent = format!("no hook is declared by `{macros}`: this check has gone blind");
         return place
             .map(|file| file.error(1, silent))
             .into_iter()
@@ -52,7 +53,8 @@ pub fn check(files: &[File]) -> Vec<Violation> {
 fn hooks_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut open = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
-        open = (open || line.starts_with(HOOK_MACRO)) && line != "}";
+        let opens = HOOK_MACROS.iter().any(|name| line.starts_with(name));
+        open = (open || opens) && line != "}";
         let declared = open.then(|| line.strip_prefix("    ")).flatten()?;
         let after = declared
             .strip_prefix("unsafe ")
