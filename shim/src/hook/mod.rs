@@ -4,6 +4,11 @@
 //! The shape of a hook: decide, call the real function exactly once, settle. Whatever can go wrong
 //! in deciding happens before the real call, so that redhook's way out of a panic (call the real
 //! function) never makes a call twice. `errno` belongs to the real function: nothing here sets it.
+//!
+//! # Safety
+//! What is dangerous here: a looked-up address becomes a function of the declared signature. Name
+//! and signature stand side by side in each declaration.
+#![allow(unsafe_code)]
 
 pub mod asynchronous;
 pub mod descriptor;
@@ -31,9 +36,10 @@ macro_rules! hk_hook {
 pub(crate) use hk_hook;
 
 /// As `hk_hook`, for calls in which a thread may be cancelled and which are not passed on at once.
-/// redhook's own entry point runs a hook inside `catch_unwind`. A cancelled thread unwinds by force,
-/// and dies there. So these have an entry point of their own, with nothing to catch in it; what may
-/// panic (deciding, settling) is caught inside. The real function is still looked up by redhook.
+/// redhook's own entry point runs a hook inside `catch_unwind`. A cancelled thread unwinds by
+/// force, and dies there. So these have an entry point of their own, with nothing to catch in it;
+/// what may panic (deciding, settling) is caught inside. The real function is still looked up by
+/// redhook.
 macro_rules! hk_point {
     ($(fn $real:ident($($v:ident: $t:ty),*) -> $r:ty $body:block)*) => {
         $(
