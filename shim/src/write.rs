@@ -18,7 +18,7 @@ use grid::writes::{self, SPAN_BLOCKS_MAX, Ticket};
 use crate::fdtable::{self, Class, Word};
 use crate::read::offer;
 use crate::session::{self, Member};
-use crate::sys::file::{FileStat, stat_fd};
+use crate::sys::file::{FileStat, identify_fd, stat_fd};
 use crate::{classify, sys};
 
 /// What part of the file a call may change.
@@ -71,7 +71,7 @@ pub fn before(fd: i32, range: Range) -> Option<Pending> {
 #[cold]
 #[inline(never)]
 fn begin(fd: i32, word: Option<Word>, range: Range) -> Option<Pending> {
-    let stat = stat_fd(fd).ok()?;
+    let stat = identify_fd(fd).ok()?;
     let known = word.is_some_and(|word| matches!(word.class(), Class::File | Class::Eligible));
     if !known || !stat.is_regular {
         let word = match classify::eligible(fd, &stat) {

@@ -17,7 +17,7 @@ use crate::stats::Hits;
 use crate::stop;
 
 /// Share of the data on the node that counts as warm.
-const WARM: f64 = 0.95;
+const WARM: f64 = 0.995;
 
 /// Passes without progress before giving up. A file must have been left alone for up to 10 s
 /// before it is filled, so giving up takes longer than that.

@@ -12,7 +12,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
 use super::hk_point;
-use crate::read::{Plan, Request, after, before, may_serve};
+use crate::read::{Plan, Quick, Request, after, after_timed, before, quick};
+use crate::sys::ticks;
 
 /// Vectors of one call that are looked at; a longer list is the kernel's.
 const VECTORS_MAX: c_int = 64;
@@ -41,24 +42,33 @@ unsafe extern "C-unwind" {
 /// A read is a cancellation point, also one that never reaches the kernel: `pthread_testcancel` is
 /// called where nothing is held, and in the hook's own frame (see `hk_point`).
 macro_rules! read_with {
-    ($fd:expr, $buffers:expr, $offset:expr, $real:expr) => {{
-        if may_serve($fd) {
-            pthread_testcancel();
-        }
-        let request = Request {
-            fd: $fd,
-            buffers: $buffers,
-            offset: $offset,
-        };
-        match before(request) {
-            Plan::Served(result) => result,
-            plan => {
+    ($fd:expr, $buffers:expr, $offset:expr, $real:expr) => {
+        match quick($fd) {
+            Quick::Pass => $real,
+            Quick::Time(reads) => {
+                let start = ticks();
                 let result = $real;
-                after(request, plan, result);
+                after_timed($fd, start, reads, result);
                 result
             }
+            Quick::Consult => {
+                pthread_testcancel();
+                let request = Request {
+                    fd: $fd,
+                    buffers: $buffers,
+                    offset: $offset,
+                };
+                match before(request) {
+                    Plan::Served(result) => result,
+                    plan => {
+                        let result = $real;
+                        after(request, plan, result);
+                        result
+                    }
+                }
+            }
         }
-    }};
+    };
 }
 
 macro_rules! vectored {

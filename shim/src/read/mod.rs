@@ -51,8 +51,6 @@ impl Request<'_> {
 pub enum Plan {
     /// Call the kernel; nothing to do afterwards.
     Pass,
-    /// Call the kernel and time it; how many reads this one stands for in the counters.
-    Timed(u64, u64),
     /// Call the kernel, time it, and see whether the device was read.
     Sampled(u64, u64),
     /// Call the kernel, time it, and offer what it read to the nodes.
@@ -61,11 +59,43 @@ pub enum Plan {
     Served(isize),
 }
 
-/// Whether a read of this descriptor may be served without a call of the kernel.
+/// What the private word of a descriptor says of a read, without touching anything shared.
+pub enum Quick {
+    /// The kernel's; nothing to do.
+    Pass,
+    /// The kernel's, to be timed; how many reads it stands for in the counters.
+    Time(u64),
+    /// Look closer: it may be served.
+    Consult,
+}
+
+/// The whole cost of a read that the page cache serves: one private word.
 #[inline]
-pub fn may_serve(fd: i32) -> bool {
-    fdtable::get(fd)
-        .is_some_and(|word| word.class() == Class::File && word.mode() == governor::SERVE)
+pub fn quick(fd: i32) -> Quick {
+    let Some(word) = fdtable::get(fd) else {
+        return Quick::Pass;
+    };
+    match (word.class(), word.mode()) {
+        (Class::File, governor::KERNEL) => match governor::tick(fd, word) {
+            Tick::Pass => Quick::Pass,
+            Tick::Time => Quick::Time(0),
+            Tick::TimeAndCount => Quick::Time(governor::COUNT_EVERY),
+        },
+        (Class::LeftAlone, _) if word.count() < LEFT_ALONE_READS - 1 => {
+            fdtable::set(fd, word.with(0, word.count() + 1, 0));
+            Quick::Pass
+        }
+        _ => Quick::Consult,
+    }
+}
+
+/// After a timed read in mode KERNEL that began at `start`.
+#[inline]
+pub fn after_timed(fd: i32, start: u64, reads: u64, result: isize) {
+    let took = sys::ticks().wrapping_sub(start);
+    if reads != 0 || took >= SLOW_TICKS.load(Ordering::Relaxed) {
+        let _ = std::panic::catch_unwind(|| timed(fd, took, reads, result, false));
+    }
 }
 
 /// Decides, and serves if it can. A panic is caught here, before any side effect: the kernel's.
@@ -91,15 +121,11 @@ fn decide(request: Request) -> Plan {
         word = classify::look(request.fd);
     }
     match (word.class(), word.mode()) {
-        (Class::File, governor::KERNEL) => match governor::tick(request.fd, word) {
-            Tick::Pass => Plan::Pass,
-            Tick::Time => Plan::Timed(sys::ticks(), 0),
-            Tick::TimeAndCount => Plan::Timed(sys::ticks(), governor::COUNT_EVERY),
-        },
         (Class::File, governor::SAMPLE) => Plan::Sampled(sys::ticks(), sys::device_bytes()),
-        (Class::File, _) => consult(request, word),
+        (Class::File, governor::SERVE) => consult(request, word),
+        (Class::File, _) => Plan::Pass,
         _ => {
-            left_alone(request.fd, word);
+            count_left_alone(request.fd, word);
             Plan::Pass
         }
     }
@@ -109,29 +135,25 @@ fn decide(request: Request) -> Plan {
 fn settle(request: Request, plan: Plan, result: isize) {
     match plan {
         Plan::Pass | Plan::Served(_) => {}
-        Plan::Timed(start, reads) => {
-            let took = sys::ticks().wrapping_sub(start);
-            if reads != 0 || took >= SLOW_TICKS.load(Ordering::Relaxed) {
-                timed(request, took, reads, result, false);
-            }
-        }
         Plan::Sampled(start, bytes) => {
             let took = sys::ticks().wrapping_sub(start);
-            timed(request, took, 1, result, sys::device_bytes() > bytes);
+            timed(request.fd, took, 1, result, sys::device_bytes() > bytes);
         }
         Plan::Fill(start, fill) => fill.after(request, start, result),
     }
 }
 
-/// A descriptor left alone: every 64th read is counted as 64.
-fn left_alone(fd: i32, word: Word) {
-    if word.count() < 63 {
-        fdtable::set(fd, word.with(0, word.count() + 1, 0));
+/// Reads of a descriptor left alone are counted so many at a time.
+const LEFT_ALONE_READS: u64 = 64;
+
+/// The last of `LEFT_ALONE_READS` reads of a descriptor that is left alone.
+fn count_left_alone(fd: i32, word: Word) {
+    fdtable::set(fd, word.with(0, 0, 0));
+    if word.count() == 0 {
         return;
     }
-    fdtable::set(fd, word.with(0, 0, 0));
     if let Some(counters) = session::member().and_then(|member| member.counters()) {
-        counters.bypassed(word.reason(), 64);
+        counters.bypassed(word.reason(), word.count() + 1);
     }
 }
 
@@ -140,8 +162,8 @@ fn left_alone(fd: i32, word: Word) {
 static SLOW_TICKS: AtomicU64 = AtomicU64::new(0);
 
 #[cold]
-fn timed(request: Request, took: u64, reads: u64, result: isize, read_device: bool) {
-    let Some(word) = fdtable::get(request.fd) else {
+fn timed(fd: i32, took: u64, reads: u64, result: isize, read_device: bool) {
+    let Some(word) = fdtable::get(fd) else {
         return;
     };
     let Some(member) = session::join() else {
@@ -164,8 +186,8 @@ fn timed(request: Request, took: u64, reads: u64, result: isize, read_device: bo
         header.note_disk(to_ns(member, took));
     }
     match word.mode() {
-        governor::SAMPLE => governor::sampled(request.fd, word, was_slow || read_device),
-        governor::KERNEL if was_slow => governor::slow_in_kernel_mode(request.fd, word),
+        governor::SAMPLE => governor::sampled(fd, word, was_slow || read_device),
+        governor::KERNEL if was_slow => governor::slow_in_kernel_mode(fd, word),
         _ => {}
     }
 }
