@@ -10,9 +10,10 @@
 //!  +--------------+--------------+----------+------+
 //! ```
 //!
-//! A block may live in either of two buckets and goes where there is more room, so that an index that
-//! is three quarters full loses nearly nothing (Azar et al., "Balanced Allocations"). It has at most
-//! one entry: a new version replaces the old one. Entries are evicted at will, coldest first.
+//! A block may live in either of two buckets and goes where there is more room, so that an index
+//! that is three quarters full loses nearly nothing (Azar et al., "Balanced Allocations"). It has
+//! at most one entry: a new version replaces the old one. Entries are evicted at will, coldest
+//! first.
 
 use crate::ident::fold;
 use crate::sync::{AtomicU32, Ordering};
