@@ -18,6 +18,7 @@ plant:
 test: test-deps build plant ## install what is needed (Debian, root), build, pass every test
 	$(CARGO) test --release --locked --workspace
 	$(CARGO) test --release --locked -p ramgrid-grid --features model --test model
+	$(CARGO) test --release --locked -p ramgrid-bus --features model --test model
 
 test-deps: ## the Debian packages the tests need; starts no service
 	@tests/deps.sh
@@ -45,6 +46,8 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	done
 	RAMGRID_MODEL_ITERATIONS=60000 \
 	    $(CARGO) test --release --locked -p ramgrid-grid --features model --test model -- --nocapture
+	RAMGRID_MODEL_ITERATIONS=60000 \
+	    $(CARGO) test --release --locked -p ramgrid-bus --features model --test model -- --nocapture
 
 fuzz: ## the parsers and the envelope, a minute each (cargo-fuzz and a nightly toolchain)
 	@command -v cargo-fuzz >/dev/null || { \

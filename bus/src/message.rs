@@ -1,0 +1,102 @@
+//! A message as a program sees it: payload where it lies in the ring, and what came with it.
+
+use crate::address::Address;
+use crate::extension::{Extension, Origin, Trace};
+use crate::record::{BACKWARD, Head, REPEATED, TEST};
+
+/// What is known of a message besides its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub(crate) head: Head,
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    pub(crate) extension: Extension,
+    pub(crate) is_repeat: bool,
+}
+
+impl Envelope {
+    /// Who sent it (the last station, if it was forwarded).
+    pub fn source(&self) -> Address {
+        self.source
+    }
+
+    /// Who receives it.
+    pub fn destination(&self) -> Address {
+        self.destination
+    }
+
+    /// Its number in the ring, from 1 without gaps.
+    pub fn seq(&self) -> u64 {
+        self.head.seq
+    }
+
+    /// Bytes of the payload.
+    pub fn len(&self) -> usize {
+        self.head.len as usize
+    }
+
+    /// Is the payload empty?
+    pub fn is_empty(&self) -> bool {
+        self.head.len == 0
+    }
+
+    /// When it was sent, in nanoseconds since 1970, if that was noted.
+    pub fn sent_ns(&self) -> Option<u64> {
+        (self.head.sent_ns != 0).then_some(self.head.sent_ns)
+    }
+
+    /// It may have been handed out before, to a receiver that died before it acknowledged.
+    pub fn is_redelivered(&self) -> bool {
+        self.is_repeat || self.head.flags & REPEATED != 0
+    }
+
+    /// Was it written by a tool to try the channel?
+    pub fn is_test(&self) -> bool {
+        self.head.flags & TEST != 0
+    }
+
+    /// Is it an answer on its way back along a route?
+    pub fn is_backward(&self) -> bool {
+        self.head.flags & BACKWARD != 0
+    }
+
+    /// The stations it was forwarded through, oldest first.
+    pub fn route(&self) -> impl Iterator<Item = Address> + '_ {
+        self.extension
+            .route
+            .iter()
+            .flat_map(|route| route.stations())
+    }
+
+    /// Its trace, if it has one.
+    pub fn trace(&self) -> Option<Trace> {
+        self.extension.trace
+    }
+
+    /// Where it comes from, if a relay brought it.
+    pub fn origin(&self) -> Option<Origin> {
+        self.extension.origin
+    }
+}
+
+/// A message still in its ring. The next call on the endpoint acknowledges it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    pub(crate) envelope: Envelope,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The payload, in place.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+impl std::ops::Deref for Message<'_> {
+    type Target = Envelope;
+
+    fn deref(&self) -> &Envelope {
+        &self.envelope
+    }
+}

@@ -1,0 +1,11 @@
+//! Channels in real files, used from this process: what a user of the crate relies on. The deaths of
+//! processes are in `tests/crash`, the schedules in `tests/model`.
+#![cfg(not(feature = "model"))]
+
+mod damage;
+mod endpoint;
+mod files;
+mod fork;
+mod queue;
+mod support;
+mod waiting;
