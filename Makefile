@@ -48,6 +48,8 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	    $(CARGO) test --release --locked -p ramgrid-grid --features model --test model -- --nocapture
 	RAMGRID_MODEL_ITERATIONS=60000 \
 	    $(CARGO) test --release --locked -p ramgrid-bus --features model --test model -- --nocapture
+	RAMGRID_BUS_KILLS=10000 RAMGRID_BUS_STOP_S=60 \
+	    $(CARGO) test --release --locked -p ramgrid-bus --test crash
 
 fuzz: ## the parsers and the envelope, a minute each (cargo-fuzz and a nightly toolchain)
 	@command -v cargo-fuzz >/dev/null || { \

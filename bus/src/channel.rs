@@ -1,8 +1,8 @@
 //! One channel, bound at one end: the file, its claims, sending and receiving.
 //!
-//! `file` makes, maps and removes; here is what a process does with a channel it has bound. Waiting,
-//! counting and refusing are here; the protocol itself is `ring`. Usually used through `Endpoint`,
-//! which holds all channels of an address.
+//! `file` makes, maps and removes; here is what a process does with a channel it has bound.
+//! Waiting, counting and refusing are here; the protocol itself is `ring`. Usually used through
+//! `Endpoint`, which holds all channels of an address.
 
 pub mod file;
 

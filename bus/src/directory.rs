@@ -1,9 +1,9 @@
 //! A bus: a directory of channel files. Finding, making, cleaning and removing channels.
 //!
-//! The directory is the table: each file's header says between whom it runs, and a file has its name
-//! whole or not at all, so no second list can disagree. Programs open a bus and bind addresses;
-//! `hooktool bus` makes and removes channels under a lock of the directory, which the kernel releases
-//! if the tool dies.
+//! The directory is the table: each file's header says between whom it runs, and a file has its
+//! name whole or not at all, so no second list can disagree. Programs open a bus and bind
+//! addresses; `hooktool bus` makes and removes channels under a lock of the directory, which the
+//! kernel releases if the tool dies.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -37,7 +37,8 @@ pub struct Bus {
 pub struct Lock(#[allow(dead_code)] fs::File);
 
 impl Bus {
-    /// The bus of this name, or, where the name has a slash, in this directory. Nothing is looked at.
+    /// The bus of this name, or, where the name has a slash, in this directory. Nothing is looked
+    /// at.
     ///
     /// # Errors
     ///

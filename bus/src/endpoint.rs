@@ -1,8 +1,8 @@
 //! An address as a program uses it: all channels that end in it, bound together.
 //!
 //! Sending names the other end; receiving takes from every channel in turn, at most ten messages in
-//! a row from one. A message received lies in its ring until the next call, which acknowledges it: a
-//! program killed while it worked on a message gets it again, marked. Nothing here allocates once
+//! a row from one. A message received lies in its ring until the next call, which acknowledges it:
+//! a program killed while it worked on a message gets it again, marked. Nothing here allocates once
 //! the address is bound.
 
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! What can go wrong, in words that say what to do next.
 //!
 //! One enum for everybody: Rust callers match on it, the C and Python faces turn it into their own
-//! codes, `hooktool bus` prints it. `Full` and `Empty` are ordinary answers and cost nothing to make.
+//! codes, `hooktool bus` prints it. `Full` and `Empty` are ordinary answers and cost nothing to
+//! make.
 
 use std::path::PathBuf;
 

@@ -6,8 +6,8 @@
 //!   RELAYED  16 bytes   epoch of the ring it left u64, number it had there u64
 //! ```
 //!
-//! Which blocks there are is told by the flags of the head. Plain numbers in and out; never looks at
-//! shared memory.
+//! Which blocks there are is told by the flags of the head. Plain numbers in and out; never looks
+//! at shared memory.
 
 use crate::address::Address;
 use crate::record::{RELAYED, ROUTED, TRACED};
@@ -188,7 +188,10 @@ mod tests {
         }
 
         #[test]
-        fn nonsense_never_panics(flags: u16, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn nonsense_never_panics(
+            flags: u16,
+            bytes in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
             let _ = Extension::decode(flags, &bytes);
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! A child inherits the mappings of its parent and must not use them: two writers of one page. The
 //! kernel wipes the pages here in every child (`MADV_WIPEONFORK`), so that whoever compares the
-//! *incarnation* noted at binding with the one here finds out, at the cost of one load. The claims of
-//! this process lie here too: a claim that bears this process's identity but is not listed was made
-//! by the program it executed before (`execve`), and may be taken over.
+//! *incarnation* noted at binding with the one here finds out, at the cost of one load. The claims
+//! of this process lie here too: a claim that bears this process's identity but is not listed was
+//! made by the program it executed before (`execve`), and may be taken over.
 //!
 //! # Safety
 //!

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Each page has one writer, and whoever is not the writer maps it read-only, so that a stray store
-//! of one side cannot break the other. What one side polls lies 128 bytes apart from everything else
-//! (two cache lines: processors fetch them in pairs). `docs/bus.md` lists every field; the offsets
-//! are asserted below.
+//! of one side cannot break the other. What one side polls lies 128 bytes apart from everything
+//! else (two cache lines: processors fetch them in pairs). `docs/bus.md` lists every field; the
+//! offsets are asserted below.
 
 use crate::owner::Owner;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};

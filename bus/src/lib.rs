@@ -8,14 +8,14 @@
 //!
 //! let mut me = Bus::open("default")?.bind("0.0.2.1")?;
 //! let message = me.receive(Wait::Forever)?;
-//! println!("{}: {:?}", message.source(), message.payload());
+//! println!("{}: {:?}", message.seq(), message.payload());
 //! # Ok::<(), bus::Error>(())
 //! ```
 //!
-//! Where to start: `ring` (producer and consumer: the protocol), `wait` (sleeping without a fence on
-//! the sender's side), `owner` (who may write, and proof of death), `layout` (the bytes), `channel`
-//! (the file), `endpoint` (what programs use). `docs/bus.md` has the invariants and the argument
-//! that any process may die between any two instructions; `tests/model` explores it.
+//! Where to start: `ring` (producer and consumer: the protocol), `wait` (sleeping without a fence
+//! on the sender's side), `owner` (who may write, and proof of death), `layout` (the bytes),
+//! `channel` (the file), `endpoint` (what programs use). `docs/bus.md` has the invariants and the
+//! argument that any process may die between any two instructions; `tests/model` explores it.
 //!
 //! After an address is bound, sending and receiving never allocate, never take a lock, open no
 //! descriptor and start no thread.

@@ -1,15 +1,15 @@
 //! The data area of one ring: bytes written by the producer, read by the consumer, no locks.
 //!
-//! Positions count for ever; the place is the position modulo the size, a power of two. Nothing here
-//! wraps: `ring` pads records so that each lies in one piece. Under the model the bytes are atomic
-//! words, so that every one of them is a step of the schedule.
+//! Positions count for ever; the place is the position modulo the size, a power of two. Nothing
+//! here wraps: `ring` pads records so that each lies in one piece. Under the model the bytes are
+//! atomic words, so that every one of them is a step of the schedule.
 //!
 //! # Safety
 //!
 //! The bytes may change while they are read, if the peer does not keep to the protocol. They are
 //! copied out as plain bytes, which any value is good for; nothing is decided on bytes still in the
 //! ring except by `slice`, whose caller is told. Each access is checked against the size.
-#![cfg_attr(not(feature = "model"), allow(unsafe_code))]
+#![allow(unsafe_code)]
 
 #[cfg(feature = "model")]
 pub use modelled::Data;

@@ -101,8 +101,8 @@ pub fn span(bytes: u64) -> u64 {
     (HEAD_BYTES + bytes).next_multiple_of(RECORD_ALIGN)
 }
 
-/// The checksum of the first 28 bytes, mixed with a mark so that other summed data of 28 bytes, lying
-/// in a payload, does not pass for a head.
+/// The checksum of the first 28 bytes, mixed with a mark so that other summed data of 28 bytes,
+/// lying in a payload, does not pass for a head.
 #[inline]
 fn head_crc(words: &[u64; 4]) -> u32 {
     let mut bytes = [0; 28];
@@ -157,7 +157,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_head_survives_and_no_changed_bit_does(
-            len: u32, crc: u32, seq: u64, sent_ns: u64, flags: u16, extension: u16, bit in 0..256usize,
+            len: u32,
+            crc: u32,
+            seq: u64,
+            sent_ns: u64,
+            flags: u16,
+            extension: u16,
+            bit in 0..256usize,
         ) {
             let head = Head { len, crc, seq, sent_ns, flags, extension };
             let mut words = head.encode();

@@ -5,8 +5,8 @@
 //! consumer reads the tail, checks each record before it believes it, notes its number in `handed`
 //! before the program sees it, and frees it with one release store of the head. Whoever dies
 //! anywhere leaves either the old or the new position; there is nothing to repair. A producer that
-//! takes over learns its number from the ring itself, or, where that is empty, from `handed`. What a
-//! consumer hands out although it was handed out before (it died before it freed it) is marked.
+//! takes over learns its number from the ring itself, or, where that is empty, from `handed`. What
+//! a consumer hands out although it was handed out before (it died before it freed it) is marked.
 //!
 //! `docs/bus.md` has the invariants; `tests/model` lets both sides die at every step. Nothing here
 //! waits, allocates or makes a system call.

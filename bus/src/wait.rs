@@ -1,8 +1,8 @@
 //! Sleeping until the other side has done something, with no fence on the path of who did it.
 //!
-//! A side that wants to sleep writes a *ticket* into its own `waiting` word, looks again, and sleeps
-//! on the other side's `doorbell`. A side that has moved its position reads the other's `waiting`:
-//! a ticket it has not rung for goes into its own `doorbell`, and the sleeper is woken.
+//! A side that wants to sleep writes a *ticket* into its own `waiting` word, looks again, and
+//! sleeps on the other side's `doorbell`. A side that has moved its position reads the other's
+//! `waiting`: a ticket it has not rung for goes into its own `doorbell`, and the sleeper is woken.
 //!
 //! ```text
 //!   sleeper                                   waker
@@ -14,10 +14,10 @@
 //! ```
 //!
 //! Without order between w1 and w2 a waker could read an old 0 and a sleeper an old position, both
-//! lost. The barrier between s2 and s4 runs on every processor that runs a waker: either its w1 came
-//! before (s4 sees it), or its w2 comes after (it sees the ticket). A waker that could not register
-//! for that fences itself between w1 and w2. A sleep ends after `NAP` in any case, since a waker may
-//! be killed between w1 and w3.
+//! lost. The barrier between s2 and s4 runs on every processor that runs a waker: either its w1
+//! came before (s4 sees it), or its w2 comes after (it sees the ticket). A waker that could not
+//! register for that fences itself between w1 and w2. A sleep ends after `NAP` in any case, since a
+//! waker may be killed between w1 and w3.
 
 use crate::layout::{Bell, count};
 use crate::sync::{AtomicU64, Ordering, fence, light_fence};
@@ -226,7 +226,8 @@ mod futex {
     use shuttle::sync::{Condvar, Mutex};
     use std::sync::Arc;
 
-    /// All sleepers of one execution. `capped`: a sleep ends by itself, as it must where wakers die.
+    /// All sleepers of one execution. `capped`: a sleep ends by itself, as it must where wakers
+    /// die.
     pub struct FutexWorld {
         mutex: Mutex<u64>,
         condvar: Condvar,

@@ -1,9 +1,9 @@
 //! The file of a channel: made whole or not at all, checked when opened, mapped once.
 //!
-//! It is written under a name nobody looks for, its memory allocated up front (a file system that is
-//! full says so here and not by SIGBUS later), and then given its name, unless that exists. It is
-//! never resized. Called by `Channel` (to bind), `directory` (to make, remove, clean) and `view` (to
-//! look). The descriptor is closed once the file is mapped, so that no `closefrom` can hurt.
+//! It is written under a name nobody looks for, its memory allocated up front (a file system that
+//! is full says so here and not by SIGBUS later), and then given its name, unless that exists. It
+//! is never resized. Called by `Channel` (to bind), `directory` (to make, remove, clean) and `view`
+//! (to look). The descriptor is closed once the file is mapped, so that no `closefrom` can hurt.
 //!
 //! # Safety
 //!

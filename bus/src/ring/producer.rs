@@ -49,8 +49,8 @@ impl<H: Half> Producer<H> {
         let tail = half.producer().tail.at.load(Ordering::Acquire);
         let head = half.consumer().head.at.load(Ordering::Acquire);
         filled(head, tail, half.data().capacity())?;
-        // The consumer notes what it hands out before it frees it, so where the ring is empty, these
-        // are of the last message there was.
+        // The consumer notes what it hands out before it frees it, so where the ring is empty,
+        // these are of the last message there was.
         let handed = half.consumer().handed.load(Ordering::Acquire);
         let mut origin = Origin {
             epoch: half.consumer().origin_epoch.load(Ordering::Acquire),

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 
 use bus::channel::{Access, File};
 use bus::{Error, Wait};
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::support::{Bed, at, payload};
@@ -135,7 +136,7 @@ proptest! {
     /// delivered and those told lost add up.
     #[test]
     fn nothing_that_was_not_sent_is_ever_delivered(
-        scribbles in proptest::collection::vec((0..4096u64, proptest::collection::vec(any::<u8>(), 1..40)), 1..6),
+        scribbles in vec((0..4096u64, vec(any::<u8>(), 1..40)), 1..6),
         messages in 1..9u64,
     ) {
         let bed = Bed::with_pair(4096);

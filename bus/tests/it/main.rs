@@ -1,5 +1,5 @@
-//! Channels in real files, used from this process: what a user of the crate relies on. The deaths of
-//! processes are in `tests/crash`, the schedules in `tests/model`.
+//! Channels in real files, used from this process: what a user of the crate relies on. The deaths
+//! of processes are in `tests/crash`, the schedules in `tests/model`.
 #![cfg(not(feature = "model"))]
 
 mod damage;

@@ -79,6 +79,16 @@ fn check(model: &mut Model, got: bus::Result<(u64, Vec<u8>, bool)>) {
     model.open = Some((seq, payload));
 }
 
+fn send(a: &mut bus::Endpoint, model: &mut Model, payload: Vec<u8>) {
+    match a.send(at("0.0.2.1"), &payload, Wait::No) {
+        Ok(seq) => {
+            model.send(payload);
+            assert_eq!(seq, model.sent);
+        }
+        Err(error) => assert!(matches!(error, Error::Full), "{error}"),
+    }
+}
+
 fn play(deeds: Vec<Deed>) {
     let bed = Bed::with_pair(4096);
     let (mut a, mut b) = (bed.bind("0.0.1.1"), bed.bind("0.0.2.1"));
@@ -86,16 +96,7 @@ fn play(deeds: Vec<Deed>) {
     for (salt, deed) in deeds.into_iter().enumerate() {
         let salt = salt as u64;
         match deed {
-            Deed::Send(length) => {
-                let payload = bytes(length, salt);
-                match a.send(to, &payload, Wait::No) {
-                    Ok(seq) => {
-                        model.send(payload);
-                        assert_eq!(seq, model.sent);
-                    }
-                    Err(error) => assert!(matches!(error, Error::Full), "{error}"),
-                }
-            }
+            Deed::Send(length) => send(&mut a, &mut model, bytes(length, salt)),
             Deed::SendParts(first, second) => {
                 let (first, second) = (bytes(first, salt), bytes(second, !salt));
                 if a.send_parts(to, &[&first, &second], Wait::No).is_ok() {

@@ -1,6 +1,7 @@
-//! The model check: the code of the ring that ships (producer, consumer, bells, owners), explored by
-//! shuttle, which decides before every atomic step who moves next, while either side may be killed
-//! before any of its steps. Run with `cargo test -p ramgrid-bus --features model --test model`.
+//! The model check: the code of the ring that ships (producer, consumer, bells, owners), explored
+//! by shuttle, which decides before every atomic step who moves next, while either side may be
+//! killed before any of its steps. Run with `cargo test -p ramgrid-bus --features model --test
+//! model`.
 //!
 //! * Property: the receivers see every message, in order, whole, once; a second time only if a
 //!   receiver was killed meanwhile, at most one message for each, and marked.
