@@ -138,7 +138,8 @@ fn wait(
             match receive(connection.fd, room, false) {
                 Ok(0) => return Err(Fallback::Connection),
                 Ok(count) => return Ok(count),
-                Err(Errno(libc::EAGAIN)) => (0..16).for_each(|_| sys::relax()),
+                // The node (or whoever it waits for) may have been woken on this very processor.
+                Err(Errno(libc::EAGAIN)) => sys::yield_now(),
                 Err(Errno(libc::EINTR)) => {}
                 Err(_) => return Err(Fallback::Connection),
             }

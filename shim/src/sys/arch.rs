@@ -64,8 +64,3 @@ pub fn ticks() -> u64 {
         ticks
     }
 }
-
-/// Tells the processor that this is a spin loop.
-pub fn relax() {
-    core::hint::spin_loop();
-}

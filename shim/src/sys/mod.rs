@@ -16,7 +16,7 @@ pub mod memory;
 pub mod once;
 pub mod socket;
 
-pub use arch::{relax, ticks};
+pub use arch::ticks;
 
 /// A positive errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,12 @@ pub fn realtime_ns() -> u64 {
     // SAFETY: `time` is a valid place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Lets another thread that wants this processor have it; returns at once if there is none.
+pub fn yield_now() {
+    // SAFETY: the call has no operands.
+    let _ = unsafe { arch::syscall(libc::SYS_sched_yield, [0; 6]) };
 }
 
 /// Wakes the hook server that sleeps on `word`.
