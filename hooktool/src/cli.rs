@@ -16,9 +16,51 @@ Examples:
   hooktool stats 1                                       what is gained, each second
   hooktool off                                           step aside, now";
 
+/// What `hooktool --help` ends with.
+const STATUSES: &str = "\
+Exit status:
+  run     that of CMD; 125 hooktool failed, 126 CMD cannot be executed, 127 it is not there
+  check   0 covered, 3 partly, 4 impossible, 126 and 127 as run
+  doctor  0, or 1 if a row says BAD
+  others  0; 1 no such session, or it does not answer; 2 the command line cannot be understood
+
+Variables:
+  HOOKTOOL_DISABLED=1   whatever is started runs unhooked
+  HOOKTOOL_LOG=info     the hook server logs to standard error (or debug, warn)
+  HOOKTOOL_SHIM=FILE    the hook driver, where it does not lie beside hooktool
+  HOOKTOOL_NODE, ...    each setting of run: its flag in capitals, dashes as underscores";
+
+/// What `hooktool run --help` ends with.
+const SETTINGS: &str = "\
+Without --node, the node is embedded:256MiB: memory of this very machine, enough to try it.
+A node that cannot be reached keeps nothing from starting, unless --require is given: reads go to
+the disk until it is there. `hooktool ps` says so.
+
+Every setting is also a variable (--fill-rate is HOOKTOOL_FILL_RATE, which keeps a password off
+the command line: HOOKTOOL_NODE) and a line of the settings file (fill_rate = \"50MiB/s\"). The
+flag wins, then the variable, then the file. A password is written as in a URL: %40 is @.
+
+A session is CMD and what it starts, with one region of memory and one set of counters. A second
+run with the same --name and the same settings joins it, also while it lingers; with other
+settings it replaces it when nobody is left in it, and else gets a name of its own (NAME-2).
+
+--own is a promise of yours: while the session runs, no process without the hooks writes these
+files, children that cannot be hooked (static, set-user-id, HOOKTOOL_DISABLED=1) included.";
+
+/// What `hooktool stats --help` ends with.
+const COLUMNS: &str = "\
+READS/s  reads that passed the hooks        LOCAL   served from the local cache
+HIT%     share of them served               REMOTE  served by memory nodes
+p50us    median of a remote read            DISK    left to the kernel: its page cache or the disk
+p99us    slowest hundredth of them          BYPASS  of these, not even tried (reasons: stats -j)
+NODE     bytes held on the nodes            FALLBK  of these, tried and given up (reasons: -j)
+
+All are per second; the first line is the average since the session began.";
+
 /// RAM of other machines, under programs nobody has to change.
 #[derive(Debug, Parser)]
-#[command(name = "hooktool", version, before_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "hooktool", version, before_help = EXAMPLES, after_help = STATUSES)]
+#[command(max_term_width = 100)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,
@@ -59,6 +101,7 @@ pub enum Command {
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = SETTINGS)]
 pub struct RunArgs {
     /// Settings.
     #[command(flatten)]
@@ -74,7 +117,8 @@ pub struct RunArgs {
 /// Settings of a session, as texts.
 #[derive(Debug, Default, Args)]
 pub struct SettingArgs {
-    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] or embedded:SIZE
+    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] or embedded:SIZE (repeatable)
+    /// [default: embedded:256MiB]
     #[arg(long, value_name = "ADDR")]
     pub node: Vec<String>,
     /// Local cache in this machine's memory: SIZE or auto [default: auto]
@@ -86,13 +130,14 @@ pub struct SettingArgs {
     /// Never serve files that match (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// Files only this session writes: survives checkpoints best (repeatable)
+    /// Files only hooked processes of this session write: survives checkpoints best (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub own: Vec<String>,
     /// Name of the session [default: base name of CMD]
     #[arg(long)]
     pub name: Option<String>,
-    /// serve, or observe: measure and predict, serve nothing [default: serve]
+    /// serve, or observe: count what would be tried (bypass `observe`), serve nothing
+    /// [default: serve]
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Repeat this share of served reads through the kernel and compare: 0.1% or 0.001
@@ -122,7 +167,8 @@ pub struct SettingArgs {
     /// Refuse to start where a node cannot be reached
     #[arg(long)]
     pub require: bool,
-    /// Write the final counters to FILE (%p pid, %h host, %t seconds since 1970)
+    /// Write the session's final counters to FILE, a moment after its last process is gone
+    /// (%p pid, %h host, %t seconds since 1970)
     #[arg(long, value_name = "FILE")]
     pub stats_at_exit: Option<String>,
     /// Settings file [default: /etc/ramgrid/hooktool.toml]
@@ -151,6 +197,7 @@ pub struct JsonArgs {
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
+#[command(after_help = COLUMNS)]
 pub struct StatsArgs {
     /// JSON lines
     #[arg(short = 'j', long)]

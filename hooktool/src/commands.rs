@@ -4,6 +4,7 @@
 //! that of everything else.
 
 use std::ffi::OsString;
+use std::io::Write;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -54,11 +55,10 @@ fn execute(arguments: Vec<OsString>) -> Result<u8, Failure> {
 fn complain(error: &clap::Error) -> Result<u8, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print!("{}", error.render());
-            return Ok(0);
+            return viewer::line(error.render().to_string().trim_end()).map(|()| 0);
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            eprint!("{}", error.render());
+            let _ = write!(std::io::stderr(), "{}", error.render());
             return Err(Failure::usage(
                 "no command given",
                 "hooktool does one thing at a time",

@@ -20,7 +20,7 @@ pub const REDIS_PORT: u16 = 6379;
 pub const EMBEDDED_BYTES_DEFAULT: u64 = 256 << 20;
 
 /// Most memory nodes one session may use.
-pub const NODES_MAX: usize = 64;
+pub use grid::node::NODES_MAX;
 
 /// Linger of a session that was given a name, in milliseconds: ten minutes.
 pub const LINGER_NAMED_MS: u64 = 600_000;
@@ -172,6 +172,31 @@ impl SessionId {
 }
 
 impl ServeConfig {
+    /// The flags in whose values two sessions differ, as far as a session cannot change them while
+    /// it lives. (What a single start asks for, such as `--require`, is not among them.)
+    pub fn differences(&self, other: &ServeConfig) -> Vec<&'static str> {
+        let table = [
+            ("--node", self.nodes != other.nodes),
+            ("--local", self.local != other.local),
+            ("--index", self.index_bytes != other.index_bytes),
+            ("--include", self.include != other.include),
+            ("--exclude", self.exclude != other.exclude),
+            ("--own", self.own != other.own),
+            ("--mode", self.mode != other.mode),
+            ("--verify", self.verify_ppm != other.verify_ppm),
+            ("--fill", self.fill != other.fill),
+            (
+                "--fill-rate",
+                self.fill_rate_bytes_per_s != other.fill_rate_bytes_per_s,
+            ),
+            ("--linger", self.linger_ms != other.linger_ms),
+            ("--no-io-uring", self.deny_io_uring != other.deny_io_uring),
+            ("HOOKTOOL_SHIM", self.shim != other.shim),
+        ];
+        let differing = table.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(flag, _)| flag).collect()
+    }
+
     /// Sum of the embedded nodes' memory, in bytes.
     pub fn embedded_bytes(&self) -> u64 {
         let embedded = self.nodes.iter().map(|node| match node {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Mode, SessionId, Token};
+use crate::config::{Mode, ServeConfig, SessionId, Token};
 
 /// Version of the objects on the wire and in `stats -j`.
 pub const SCHEMA: u32 = 1;
@@ -42,13 +42,15 @@ pub enum Request {
     /// Forget every block, local and remote: answered by `Response::Done`.
     Flush,
     /// Let a process the launcher is about to start into the session: answered by
-    /// `Response::Joined`. Ends a linger.
+    /// `Response::Joined` or `Response::Differs`. Ends a linger.
     Join {
         /// The launcher's process, which becomes the target by exec.
         pid: u32,
-        /// Only when no process is left in the session (a linger).
-        idle_only: bool,
+        /// What the launcher was asked for: only a session of the same settings is entered.
+        wanted: Box<ServeConfig>,
     },
+    /// End, unless a process is in the session: answered by `Response::Done`.
+    End,
 }
 
 /// What the hook server answers.
@@ -67,6 +69,13 @@ pub enum Response {
         token: Token,
         /// The hook driver the session was made with.
         shim: PathBuf,
+    },
+    /// To `Request::Join`: the session has other settings, and nobody was let in.
+    Differs {
+        /// The flags of those settings.
+        settings: Vec<String>,
+        /// Whether a process lives in it.
+        is_inhabited: bool,
     },
     /// The request was understood and refused, or not understood.
     Refused {

@@ -5,13 +5,18 @@
 use std::fmt::Write;
 
 use crate::config::ServeConfig;
-use crate::environment;
+use crate::failure::Failure;
 use crate::launch::Target;
 use crate::settings::Settings;
+use crate::{environment, viewer};
 
 /// Prints it.
-pub fn print(settings: &Settings, config: &ServeConfig, target: &Target) {
-    print!("{}", text(settings, config, target));
+///
+/// # Errors
+///
+/// The output cannot be written.
+pub fn print(settings: &Settings, config: &ServeConfig, target: &Target) -> Result<(), Failure> {
+    viewer::line(text(settings, config, target).trim_end())
 }
 
 fn text(settings: &Settings, config: &ServeConfig, target: &Target) -> String {

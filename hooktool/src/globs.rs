@@ -17,9 +17,16 @@ pub const GLOBS_MAX: usize = 256;
 /// Its syntax, or that it could never match an absolute path.
 pub fn check(text: &str) -> Result<Glob, BadQuantity> {
     if !text.starts_with(['/', '*', '?', '[', '{']) {
+        let inner = text.trim_start_matches("./");
         return Err(BadQuantity {
             means: "a glob is matched against absolute paths: this one would match none".into(),
-            write: format!("'/srv/{text}' or '**/{text}'"),
+            write: format!("\"$PWD\"'/{inner}' or '**/{inner}'"),
+        });
+    }
+    if text.split('/').any(|part| part == "." || part == "..") {
+        return Err(BadQuantity {
+            means: "paths are matched without . and .. in them: this glob would match none".into(),
+            write: "'/srv/pg/base/**'".into(),
         });
     }
     GlobBuilder::new(text)

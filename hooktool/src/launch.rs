@@ -5,11 +5,12 @@
 //! see `init`.
 
 use std::ffi::{CString, OsString};
+use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::cli::RunArgs;
-use crate::config::{NodeAddr, ServeConfig, SessionId, Token};
+use crate::config::{NAME_BYTES_MAX, NodeAddr, ServeConfig, SessionId, Token};
 use crate::control::{Request, Response};
 use crate::failure::{Failure, Kind};
 use crate::libraries::Search;
@@ -55,8 +56,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     check(&target, &shim)?;
     let config = configure(&settings, &target, &shim)?;
     if arguments.dry_run {
-        dry_run::print(&settings, &config, &target);
-        return Ok(0);
+        return dry_run::print(&settings, &config, &target).map(|()| 0);
     }
     if config.require {
         require_nodes(&config.nodes)?;
@@ -79,8 +79,8 @@ fn check(target: &Target, shim: &Shim) -> Result<(), Failure> {
 }
 
 /// Executes in place.
-fn enter(config: ServeConfig, target: Target) -> Result<u8, Failure> {
-    let environment = open_session(&config, Parent::Adopted)?.0;
+fn enter(mut config: ServeConfig, target: Target) -> Result<u8, Failure> {
+    let environment = open_session(&mut config, Parent::Adopted)?.0;
     Err(execute(&target, &environment))
 }
 
@@ -97,7 +97,7 @@ fn run_as_init(
     }
     // The namespace ends with its first process: nothing could linger.
     config.linger_ms = 0;
-    let (environment, server) = match open_session(&config, Parent::Here) {
+    let (environment, server) = match open_session(&mut config, Parent::Here) {
         Ok(session) => session,
         Err(failure) => {
             held.abandon();
@@ -112,16 +112,16 @@ fn run_as_init(
     ))
 }
 
-/// Makes the session, or enters a lingering one of the same name. Returns the target's environment
-/// and the hook server where it is a child.
+/// Makes the session, or enters the one of the same name. Returns the target's environment and the
+/// hook server where it is a child.
 fn open_session(
-    config: &ServeConfig,
+    config: &mut ServeConfig,
     parent: Parent,
 ) -> Result<(Vec<CString>, Option<i32>), Failure> {
     let only = (!config.follow).then_some(config.target_pid);
     let ours = environment::limited(sys::environment(), only);
     if config.named
-        && let Some((session, token, shim)) = resume(config)?
+        && let Some((session, token, shim)) = enter_named(config)?
     {
         return Ok((environment::hooked(ours, &shim, &session, &token), None));
     }
@@ -133,31 +133,59 @@ fn open_session(
     ))
 }
 
-/// Enters a session of this name that outlived its processes.
-fn resume(config: &ServeConfig) -> Result<Option<(SessionId, Token, PathBuf)>, Failure> {
+/// Enters the session of this name. One with other settings makes room if nobody is in it; else this
+/// start gets a session of another name: no program stays away because of a name.
+fn enter_named(config: &mut ServeConfig) -> Result<Option<(SessionId, Token, PathBuf)>, Failure> {
     let Some(mut found) = sessions::by_name(&config.name) else {
         return Ok(None);
     };
-    if sessions::is_awaited(&found.info) {
-        return Err(Failure::launch(
-            format!("a session named {} is running", config.name),
-            format!(
-                "its process {} would share its statistics and switches",
-                found.info.pid
-            ),
-            "give this one another name:  hooktool run --name OTHER -- CMD",
-        ));
-    }
+    let wanted = Box::new(ServeConfig {
+        command: Vec::new(),
+        ..config.clone()
+    });
     let request = Request::Join {
         pid: config.target_pid,
-        idle_only: true,
+        wanted,
     };
     match found.link.ask(&request) {
         Ok(Response::Joined { token, shim }) => Ok(Some((found.info.session, token, shim))),
         Ok(Response::Refused { what, means, fix }) => Err(Failure::launch(what, means, fix)),
+        Ok(Response::Differs {
+            settings,
+            is_inhabited: true,
+        }) => {
+            rename(config, &settings);
+            Ok(None)
+        }
+        Ok(Response::Differs { .. }) => {
+            let _ = found.link.ask(&Request::End);
+            sessions::await_end(&found.info.session);
+            Ok(None)
+        }
         // It ended between the two questions: a new one takes its place.
         Ok(_) | Err(_) => Ok(None),
     }
+}
+
+/// Takes another name, and says so. What the other session owns, this one cannot.
+fn rename(config: &mut ServeConfig, settings: &[String]) {
+    let taken = std::mem::take(&mut config.name);
+    let stem: String = taken.chars().take(NAME_BYTES_MAX - 4).collect();
+    let free = (2..1000)
+        .map(|nth| format!("{stem}-{nth}"))
+        .find(|name| sessions::by_name(name).is_none());
+    config.name = free.unwrap_or_else(|| taken.clone());
+    let disowned = match std::mem::take(&mut config.own).is_empty() {
+        true => "",
+        false => ", without --own",
+    };
+    let note = format!(
+        "hooktool: session {taken} runs with other settings ({}): this one is called {}{disowned}\n",
+        settings.join(" "),
+        config.name
+    );
+    // A standard error that takes nothing keeps no program from starting.
+    let _ = std::io::stderr().write_all(note.as_bytes());
 }
 
 /// The session's configuration.
@@ -220,20 +248,29 @@ fn stats_file(pattern: &str, pid: u32) -> Result<PathBuf, Failure> {
         .into_owned();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now_s = now.map_or(0, |time| time.as_secs());
-    let path = std::path::absolute(expand(pattern, pid, &host, now_s)).unwrap_or_default();
+    let name = expand(pattern, pid, &host, now_s);
+    let lost = |path: &str, why: &str, fix: String| {
+        let means = "the counters asked for by --stats-at-exit would be lost";
+        Failure::launch(format!("cannot write {path}: {why}"), means, fix)
+    };
+    let path = std::path::absolute(&name).map_err(|error| {
+        let fix = "name it from the root:  --stats-at-exit /var/tmp/stats.%p.json";
+        lost(&name, &error.to_string(), fix.into())
+    })?;
+    if path.is_dir() {
+        let fix = format!("name a file in it:  --stats-at-exit '{name}/stats.%p.json'");
+        return Err(lost(&name, "it is a directory", fix));
+    }
     let directory = path.parent().unwrap_or(Path::new("/"));
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     let flags = rustix::fs::AtFlags::EACCESS;
     match rustix::fs::accessat(rustix::fs::CWD, directory, access, flags) {
         Ok(()) => Ok(path),
-        Err(error) => Err(Failure::launch(
-            format!("cannot write {}: {error}", path.display()),
-            "the counters asked for by --stats-at-exit would be lost",
-            format!(
-                "make the directory, or name another:  mkdir -p '{}'",
-                directory.display()
-            ),
-        )),
+        Err(error) => {
+            let shown = directory.display();
+            let fix = format!("make the directory, or name another:  mkdir -p '{shown}'");
+            Err(lost(&path.display().to_string(), &error.to_string(), fix))
+        }
     }
 }
 

@@ -1,10 +1,16 @@
-//! How much memory there is: the machine's, or the tightest memory cgroup above this process.
+//! How much memory there is: the machine's, the tightest memory cgroup's above this process, or
+//! what the limit of address space leaves.
 //!
 //! `settings` refuses sizes beyond it, `doctor` shows it. Reads `/proc` and `/sys/fs/cgroup`,
 //! cgroup versions 1 and 2, also where both are mounted; whatever cannot be read is no limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::sys;
+
+/// Part of the address space that memory of ours may take: programs and libraries are in it, too.
+const SPACE_SHARE: u64 = 4;
 
 /// A memory limit and what imposes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +29,12 @@ pub fn memory() -> MemoryLimit {
     };
     let memberships = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let groups = cgroup_files(&memberships, Path::new("/sys/fs/cgroup"));
+    let space = sys::soft_limit(libc::RLIMIT_AS).map(|bytes| MemoryLimit {
+        bytes: bytes / SPACE_SHARE,
+        name: "address space, ulimit -v".into(),
+    });
     let limits = groups.iter().filter_map(|path| read_limit(path));
+    let limits = limits.chain(space);
     limits.fold(machine, |least, limit| {
         if limit.bytes < least.bytes {
             limit

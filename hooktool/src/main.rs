@@ -10,6 +10,7 @@
 #![no_main]
 #![allow(unsafe_code)]
 
+use std::io::Write;
 use std::panic::catch_unwind;
 
 use hooktool::{commands, sys};
@@ -18,9 +19,10 @@ use hooktool::{commands, sys};
 #[unsafe(no_mangle)]
 extern "C" fn main(_count: i32, _arguments: *const *const std::ffi::c_char) -> i32 {
     sys::hold_standard_descriptors();
+    sys::outlive_file_size_limit();
     let status = catch_unwind(|| {
         commands::dispatch(std::env::args_os().collect()).unwrap_or_else(|failure| {
-            eprintln!("{failure}");
+            let _ = writeln!(std::io::stderr(), "{failure}");
             failure.kind.exit_status()
         })
     });

@@ -50,7 +50,7 @@ fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
     let password = match user.map(|user| user.split_once(':')) {
         None => None,
         Some(Some(("" | "default", password))) if !password.is_empty() => {
-            Some(Secret(password.to_string()))
+            Some(Secret(decode(password)?))
         }
         Some(_) => {
             let means = "before the @ stands a colon and the password, no user name";
@@ -69,6 +69,31 @@ fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
         port,
         password,
     })
+}
+
+/// A password as a URL writes it: what stands there, `%40` and its kin decoded, as redis-cli does. A
+/// percent sign before anything but two digits means itself.
+fn decode(text: &str) -> Result<String, BadQuantity> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).filter(|_| *first == b'%');
+        let code =
+            digits.and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        let plain = digits.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+        match code.filter(|_| plain) {
+            Some(code) => {
+                bytes.push(code);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    let means = "the password, its %XX decoded, is not UTF-8";
+    String::from_utf8(bytes).map_err(|_| bad(means, "redis://:PASSWORD@HOST:6379"))
 }
 
 fn host_port(text: &str, port_default: u16) -> Result<(String, u16), BadQuantity> {
@@ -136,6 +161,24 @@ mod tests {
             panic!("not redis")
         };
         assert_eq!(password, Some(Secret("s3c:r@t".into())));
+    }
+
+    #[test]
+    fn a_password_is_decoded_as_urls_are() {
+        for (typed, meant) in [
+            ("p%40ss", "p@ss"),
+            ("50%25", "50%"),
+            ("50%", "50%"),
+            ("a%+1b", "a%+1b"),
+            ("%zz%4", "%zz%4"),
+        ] {
+            let node = parse(&format!("redis://:{typed}@cache")).unwrap();
+            let NodeAddr::Redis { password, .. } = node else {
+                panic!("not redis")
+            };
+            assert_eq!(password, Some(Secret(meant.into())), "{typed}");
+        }
+        assert!(parse("redis://:%ff@cache").is_err());
     }
 
     #[test]

@@ -23,8 +23,12 @@ pub enum Trouble {
     NoAddress(String),
     /// No connection: why.
     Unreachable(String),
-    /// It wants a password, or another one.
-    Unauthorized,
+    /// Connected, and no answer came in time.
+    Mute,
+    /// It wants a password, and none was given.
+    NeedsPassword,
+    /// It wants another password.
+    WrongPassword,
     /// Connected, and what came is not RESP.
     Foreign,
     /// It speaks RESP and refuses to serve: its words.
@@ -62,7 +66,10 @@ fn reach(host: &str, port: u16, password: Option<&Secret>) -> Result<f64, Troubl
 }
 
 /// An error in words, without its number.
-fn words(error: &std::io::Error) -> String {
+pub fn words(error: &std::io::Error) -> String {
+    if is_late(error) {
+        return "no answer in time".into();
+    }
     let text = error.to_string().to_lowercase();
     text.split(" (os error").next().unwrap_or("").to_string()
 }
@@ -94,8 +101,11 @@ fn expect_pong(answer: &str) -> Result<(), Trouble> {
 
 fn complaint(answer: &str) -> Trouble {
     let text = answer.trim_start_matches('-');
-    if text.starts_with("NOAUTH") || text.starts_with("WRONGPASS") || text.contains("password") {
-        return Trouble::Unauthorized;
+    if text.starts_with("NOAUTH") {
+        return Trouble::NeedsPassword;
+    }
+    if text.starts_with("WRONGPASS") || text.contains("password") {
+        return Trouble::WrongPassword;
     }
     Trouble::Refuses(text.chars().filter(|c| !c.is_control()).collect())
 }
@@ -114,6 +124,7 @@ fn ask(stream: &mut TcpStream, command: &[&str]) -> Result<String, Trouble> {
     while line.len() < LINE_BYTES_MAX {
         match stream.read(&mut byte) {
             Ok(1) => line.push(byte[0]),
+            Err(error) if is_late(&error) => return Err(Trouble::Mute),
             Ok(_) | Err(_) => return Err(Trouble::Foreign),
         }
         if !matches!(line[0], b'+' | b'-') {
@@ -127,13 +138,21 @@ fn ask(stream: &mut TcpStream, command: &[&str]) -> Result<String, Trouble> {
     Err(Trouble::Foreign)
 }
 
+/// Whether a socket's time limit is over.
+fn is_late(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut)
+}
+
 impl Trouble {
     /// One line: what is wrong.
     pub fn what(&self, node: &NodeAddr) -> String {
         match self {
             Self::NoAddress(why) => format!("memory node {node} has no address: {why}"),
             Self::Unreachable(why) => format!("cannot reach memory node {node}: {why}"),
-            Self::Unauthorized => format!("memory node {node} wants a password, or another one"),
+            Self::Mute => format!("{node} takes connections and does not answer within 2 s"),
+            Self::NeedsPassword => format!("memory node {node} wants a password, none was given"),
+            Self::WrongPassword => format!("memory node {node} refuses this password"),
             Self::Foreign => format!("{node} answers, but it is no memory node"),
             Self::Refuses(why) => format!("memory node {node} refuses to serve: {why}"),
         }
@@ -150,8 +169,17 @@ impl Trouble {
             Self::Unreachable(_) => {
                 format!("start it there:  memnode --listen {host}:{port} --memory auto")
             }
-            Self::Unauthorized => format!("--node redis://:PASSWORD@{host}:{port}"),
-            Self::Foreign => format!("see what listens there:  ss -ltnp 'sport = :{port}'"),
+            Self::NeedsPassword | Self::WrongPassword => {
+                format!("--node redis://:PASSWORD@{host}:{port}")
+            }
+            Self::Mute => {
+                format!(
+                    "it is stopped, or no memory node; on that host:  ss -ltnp 'sport = :{port}'"
+                )
+            }
+            Self::Foreign => {
+                format!("see what listens, on that host:  ss -ltnp 'sport = :{port}'")
+            }
             Self::Refuses(_) => format!("ask it yourself:  redis-cli -h {host} -p {port} PING"),
         }
     }
@@ -215,12 +243,30 @@ mod tests {
         assert_eq!(node(&server(&[])), Err(Trouble::Foreign));
         assert_eq!(
             node(&server(&["-WRONGPASS no\r\n"])),
-            Err(Trouble::Unauthorized)
+            Err(Trouble::WrongPassword)
+        );
+        assert_eq!(
+            node(&server(&[
+                "+OK\r\n",
+                "-NOAUTH Authentication required.\r\n"
+            ])),
+            Err(Trouble::NeedsPassword)
         );
         assert_eq!(
             node(&server(&["+OK\r\n", "-LOADING wait\r\n"])),
             Err(Trouble::Refuses("LOADING wait".into()))
         );
+    }
+
+    #[test]
+    fn who_takes_connections_and_says_nothing_is_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = NodeAddr::Memnode {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        assert_eq!(node(&addr), Err(Trouble::Mute));
+        assert!(Trouble::Mute.what(&addr).contains("does not answer"));
     }
 
     #[test]

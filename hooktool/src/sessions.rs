@@ -90,27 +90,67 @@ pub fn by_name(name: &str) -> Option<Found> {
         .find(|found| found.info.name == name)
 }
 
-/// The session called `name`, or with the process `name`, or the only one.
+/// A process that was started hooked and whose hook server does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its number.
+    pub pid: u32,
+    /// Base name of its program.
+    pub command: String,
+}
+
+/// Processes that carry a session in their environment which is not among `sessions`.
+pub fn orphans(sessions: &Sessions) -> Vec<Orphan> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_known = |id: &str| {
+        let mut found = sessions.found.iter();
+        found.any(|found| found.info.session.to_string() == id)
+    };
+    let is_orphan = |pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let text = environ
+            .split(|byte| *byte == 0)
+            .find_map(|entry| entry.strip_prefix(b"HOOKTOOL_SESSION="));
+        let id = text.and_then(|text| std::str::from_utf8(text.get(..32)?).ok());
+        id.is_some_and(|id| !is_known(id))
+    };
+    let orphan = |pid: u32| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        let command = command.trim_end().to_string();
+        Some(Orphan { pid, command })
+    };
+    pids.filter(is_orphan).filter_map(orphan).collect()
+}
+
+/// Waits until the hook server of a session that was told to end is gone; at most as long as for an
+/// answer.
+pub fn await_end(id: &SessionId) {
+    let limit = std::time::Instant::now() + LIMIT;
+    while Link::connect(id).is_ok() && std::time::Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The session called `name`, or with the process `name`, or the only one. `verb` is the command
+/// that asks, for what is typed next.
 ///
 /// # Errors
 ///
-/// None, or several and no name.
-pub fn select(name: Option<&str>) -> Result<Found, Failure> {
+/// None, or several of that name, or several and no name.
+pub fn select(name: Option<&str>, verb: &str) -> Result<Found, Failure> {
     let mut sessions = list();
-    let Some(name) = name else {
-        return match sessions.found.len() {
-            1 => Ok(sessions.found.remove(0)),
-            0 => Err(none(&sessions)),
-            _ => Err(several(&sessions)),
-        };
-    };
-    let found = sessions
-        .found
-        .iter()
-        .position(|found| belongs(&found.info, name));
-    match found {
-        Some(at) => Ok(sessions.found.swap_remove(at)),
-        None => Err(unknown(name, &sessions)),
+    let meant: Vec<usize> = (0..sessions.found.len())
+        .filter(|at| name.is_none_or(|name| belongs(&sessions.found[*at].info, name)))
+        .collect();
+    match (meant.as_slice(), name) {
+        ([at], _) => Ok(sessions.found.swap_remove(*at)),
+        ([], None) => Err(none(&sessions)),
+        ([], Some(name)) => Err(unknown(name, &sessions)),
+        (several, _) => {
+            let infos = several.iter().map(|at| &sessions.found[*at].info);
+            Err(ambiguous(name, &infos.collect::<Vec<_>>(), verb))
+        }
     }
 }
 
@@ -129,19 +169,19 @@ fn none(sessions: &Sessions) -> Failure {
     )
 }
 
-fn several(sessions: &Sessions) -> Failure {
-    let names: Vec<_> = sessions
-        .found
+fn ambiguous(name: Option<&str>, infos: &[&SessionInfo], verb: &str) -> Failure {
+    let listed: Vec<_> = infos
         .iter()
-        .map(|found| found.info.name.as_str())
+        .map(|info| format!("{} (process {})", info.name, info.pid))
         .collect();
+    let count = infos.len();
     Failure::usage(
-        format!("{} sessions are running, and none was named", names.len()),
-        format!("they are: {}", names.join(" ")),
-        format!(
-            "name one:  hooktool stats {}   (or a process: hooktool ps)",
-            names[0]
-        ),
+        match name {
+            None => format!("{count} sessions are running, and none was named"),
+            Some(name) => format!("{count} sessions are called '{name}'"),
+        },
+        format!("they are: {}", listed.join(", ")),
+        format!("name one by its process:  hooktool {verb} {}", infos[0].pid),
     )
 }
 
@@ -275,6 +315,29 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
+    use crate::control::{SCHEMA, ServiceState};
+
+    #[test]
+    fn sessions_of_one_name_are_told_apart_by_their_processes() {
+        let info = |pid| SessionInfo {
+            schema: SCHEMA,
+            session: SessionId([0; 16]),
+            name: "postgres".into(),
+            pid,
+            server_pid: 1,
+            mode: Mode::Serve,
+            state: ServiceState::Serving,
+            reason: None,
+            uptime_s: 1,
+            nodes: Vec::new(),
+            processes: Vec::new(),
+        };
+        let text = ambiguous(Some("postgres"), &[&info(12), &info(34)], "off").to_string();
+        assert!(text.contains("2 sessions are called 'postgres'"), "{text}");
+        assert!(text.contains("(process 12)") && text.contains("(process 34)"));
+        assert!(text.ends_with("hooktool off 12"), "{text}");
+    }
 
     #[test]
     fn only_listening_control_sockets_count() {

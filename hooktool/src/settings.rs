@@ -13,6 +13,12 @@ use crate::layers::{Layers, Origin};
 use crate::sizes::BadQuantity;
 use crate::{globs, limits, nodes, sizes};
 
+/// Least size of a cache or an index that is not 0, in bytes: a number without a unit is a slip.
+const MEMORY_BYTES_MIN: u64 = 64 << 10;
+
+/// Longest linger, in milliseconds: a week.
+const LINGER_MS_MAX: u64 = 7 * 24 * 3_600_000;
+
 /// One line of `--dry-run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -94,9 +100,7 @@ pub fn resolve(
     let name = take.one("name", None, check_name, Clone::clone)?;
     let named = name.is_some();
     let linger_default = if named { LINGER_NAMED_MS } else { 0 };
-    let linger = take.one("linger", None, sizes::parse_time_ms, |ms| {
-        sizes::show_time_ms(*ms)
-    })?;
+    let linger = take.one("linger", None, parse_linger, |ms| sizes::show_time_ms(*ms))?;
     take.show("linger", sizes::show_time_ms(linger_default));
     let local = take.one("local", Some(LocalSize::Auto), parse_local, show_local)?;
     let index_bytes = take.one("index", None, parse_memory, |bytes| sizes::show(*bytes))?;
@@ -227,11 +231,13 @@ impl Resolver {
             let again = nodes
                 .iter()
                 .any(|old: &NodeAddr| old.to_string() == node.to_string());
-            if again || nodes.len() == NODES_MAX {
-                let bad = BadQuantity {
-                    means: format!("each node is named once, and at most {NODES_MAX} of them"),
-                    write: "10.0.0.7:7420".into(),
-                };
+            if again {
+                let bad = bad("this node is named twice", "10.0.0.7:7420, once");
+                return Err(refuse(key, &mask(text), &origin, &bad));
+            }
+            if nodes.len() == NODES_MAX {
+                let means = format!("it is one too many: a session uses at most {NODES_MAX} nodes");
+                let bad = bad(means, format!("ADDR at most {NODES_MAX} times"));
                 return Err(refuse(key, &mask(text), &origin, &bad));
             }
             nodes.push(node);
@@ -254,12 +260,22 @@ fn refuse(key: &str, text: &str, origin: &Origin, bad: &BadQuantity) -> Failure 
     )
 }
 
-/// An address with whatever stands before its `@` hidden.
+/// An address with whatever stands before its `@` hidden, and in the shape it was typed in: what is
+/// wrong may be the shape.
 fn mask(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("redis://:***@{rest}"),
-        None => text.to_string(),
-    }
+    let Some((before, host)) = text.rsplit_once('@') else {
+        return text.to_string();
+    };
+    let (scheme, user) = match before.split_once("://") {
+        Some((scheme, user)) => (format!("{scheme}://"), user),
+        None => (String::new(), before),
+    };
+    let hidden = match user.split_once(':') {
+        Some(("", _)) => ":***",
+        Some(_) => "***:***",
+        None => "***",
+    };
+    format!("{scheme}{hidden}@{host}")
 }
 
 fn bad(means: impl Into<String>, write: impl Into<String>) -> BadQuantity {
@@ -282,7 +298,29 @@ fn parse_node(text: &str) -> Result<NodeAddr, BadQuantity> {
 
 fn parse_memory(text: &str) -> Result<u64, BadQuantity> {
     let bytes = sizes::parse_size(text)?;
+    if (1..MEMORY_BYTES_MIN).contains(&bytes) {
+        let plain = text.trim();
+        let is_bare = plain.bytes().all(|byte| byte.is_ascii_digit());
+        let means = format!(
+            "that is {bytes} bytes; less than {} holds nothing",
+            sizes::show(MEMORY_BYTES_MIN)
+        );
+        let write = match is_bare {
+            true => format!("{plain}MiB"),
+            false => sizes::show(MEMORY_BYTES_MIN),
+        };
+        return Err(bad(means, write));
+    }
     fits(bytes).map(|()| bytes)
+}
+
+fn parse_linger(text: &str) -> Result<u64, BadQuantity> {
+    let time_ms = sizes::parse_time_ms(text)?;
+    if time_ms > LINGER_MS_MAX {
+        let means = "a session that nobody is in is kept for a week at most: it holds memory";
+        return Err(bad(means, sizes::show_time_ms(LINGER_MS_MAX)));
+    }
+    Ok(time_ms)
 }
 
 /// Refuses more memory than the tightest limit leaves, with the largest that could be written.
@@ -362,7 +400,11 @@ fn check_name(text: &str) -> Result<String, BadQuantity> {
     if text.len() > NAME_BYTES_MAX || number || !text.bytes().all(plain) {
         let means = "a name is up to 64 letters, digits, dots, dashes and underscores, and not a \
                      number (that would be a process)";
-        return Err(bad(means, name_of_command(text)));
+        let instead = match text {
+            "" => "pg".to_string(),
+            _ => name_of_command(text),
+        };
+        return Err(bad(means, instead));
     }
     Ok(text.to_string())
 }
@@ -370,6 +412,13 @@ fn check_name(text: &str) -> Result<String, BadQuantity> {
 fn check_file_name(text: &str) -> Result<String, BadQuantity> {
     if text.is_empty() || text.ends_with('/') {
         return Err(bad("the counters go to a file", "/var/tmp/stats.%p.json"));
+    }
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '%' && !matches!(letters.next(), Some('p' | 'h' | 't' | '%')) {
+            let means = "behind a % stands p (process), h (host), t (seconds since 1970) or %";
+            return Err(bad(means, "/var/tmp/stats.%p.json"));
+        }
     }
     Ok(text.to_string())
 }
@@ -418,6 +467,33 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_address_is_shown_in_its_shape_without_its_password() {
+        for (typed, shown) in [
+            ("redis://s3cret@h:1", "'redis://***@h:1'"),
+            ("rediss://:s3cret@h:1", "'rediss://:***@h:1'"),
+            ("redis://s3cret:s3cret@h", "'redis://***:***@h'"),
+            ("s3cret@h:x", "'***@h:x'"),
+        ] {
+            let failure = with(|args| args.node = vec![typed.into()]).unwrap_err();
+            let text = failure.to_string();
+            assert!(text.contains(shown) && !text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_seventeenth_node_is_refused_and_the_sixteenth_is_not() {
+        let nodes = |count: usize| {
+            (0..count)
+                .map(|n| format!("10.0.0.{n}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(with(|args| args.node = nodes(16)).unwrap().nodes.len(), 16);
+        let failure = with(|args| args.node = nodes(17)).unwrap_err();
+        assert!(failure.what.contains("10.0.0.16"), "{failure}");
+        assert!(failure.means.contains("at most 16 nodes"), "{failure}");
+    }
+
+    #[test]
     fn a_name_brings_a_linger() {
         let settings = with(|args| args.name = Some("pg".into())).unwrap();
         assert_eq!(settings.linger_ms, LINGER_NAMED_MS);
@@ -449,6 +525,12 @@ mod tests {
             |args| args.node = vec!["embedded:9000TiB".into()],
             |args| args.seal = Some("key".into()),
             |args| args.stats_at_exit = Some("/tmp/".into()),
+            |args| args.stats_at_exit = Some("/tmp/a.%z".into()),
+            |args| args.stats_at_exit = Some("/tmp/a%".into()),
+            |args| args.local = Some("64".into()),
+            |args| args.index = Some("1".into()),
+            |args| args.linger = Some("99999d".into()),
+            |args| args.node = (0..17).map(|n| format!("10.0.0.{n}")).collect(),
         ] {
             assert_eq!(with(change).unwrap_err().kind, Kind::Usage);
         }

@@ -27,6 +27,9 @@ const READY_FD: i32 = 4;
 /// Largest configuration, in bytes.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
+/// Descriptors without which no hook server starts.
+pub const DESCRIPTORS_LEAST: u64 = 64;
+
 /// Whose child the hook server becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parent {
@@ -66,6 +69,14 @@ pub fn start(config: &ServeConfig, parent: Parent) -> Result<i32, Failure> {
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Failure {
+    let descriptors = sys::soft_limit(libc::RLIMIT_NOFILE).unwrap_or(u64::MAX);
+    if descriptors < DESCRIPTORS_LEAST {
+        return Failure::launch(
+            format!("cannot start the hook server: cannot {what}: {error}"),
+            format!("it needs {DESCRIPTORS_LEAST} descriptors, and the limit is {descriptors}"),
+            "raise the limit of open files:  ulimit -n 4096",
+        );
+    }
     Failure::launch(
         format!("cannot start the hook server: cannot {what}: {error}"),
         "no session was made and the target was not started",
@@ -134,6 +145,8 @@ pub fn session_server() -> Result<(), Failure> {
     let mut ready = ReadyPipe::new(sys::inherited(READY_FD).map_err(stranger)?);
     let outcome = read_config(file).and_then(|config| {
         logging::start();
+        // Executed by /proc/self/exe, it would be called "exe" by ps and top.
+        let _ = std::fs::write("/proc/self/comm", "hooktool");
         let _ = rustix::process::chdir("/");
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         server::serve(config, &mut ready)

@@ -37,7 +37,7 @@ pub fn stats(arguments: &StatsArgs) -> Result<u8, Failure> {
     if arguments.json && plan.name.is_none() {
         return json(&mut sessions::list().found, &plan, None);
     }
-    let mut found = sessions::select(plan.name.as_deref())?;
+    let mut found = sessions::select(plan.name.as_deref(), "stats")?;
     let pid = plan
         .name
         .as_deref()
@@ -88,6 +88,10 @@ fn interval(word: &str) -> Result<Duration, Failure> {
         Ok(seconds) if (0.01..=INTERVAL_S_MAX).contains(&seconds) => {
             Ok(Duration::from_secs_f64(seconds))
         }
+        Ok(number) if number > INTERVAL_S_MAX => {
+            let rule = "no process of that number is hooked, and an interval is at most a day";
+            Err(wrong(word, rule))
+        }
         _ => Err(wrong(
             word,
             "an interval is a number of seconds, at least 0.01",
@@ -134,7 +138,7 @@ fn next(plan: &Plan, lines: u64) -> bool {
 
 fn json(found: &mut [Found], plan: &Plan, pid: Option<u32>) -> Result<u8, Failure> {
     if found.is_empty() {
-        return sessions::select(None).map(|_| 0);
+        return sessions::select(None, "stats").map(|_| 0);
     }
     let mut lines = 0;
     loop {

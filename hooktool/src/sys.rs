@@ -17,6 +17,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::c_int;
@@ -66,6 +67,17 @@ pub fn hold_standard_descriptors() {
     }
 }
 
+/// Whether `outlive_file_size_limit` took SIGXFSZ from its default.
+static TOOK_XFSZ: AtomicBool = AtomicBool::new(false);
+
+/// From now on a write beyond the limit of file sizes (`ulimit -f`) fails, so that it can be told;
+/// by default it kills. The target finds the signal as it was, see `exec`.
+pub fn outlive_file_size_limit() {
+    // SAFETY: SIG_IGN is a valid disposition.
+    let old = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    TOOK_XFSZ.store(old == libc::SIG_DFL, Ordering::Relaxed);
+}
+
 /// Forks. Only to be called while the process has one thread.
 ///
 /// # Errors
@@ -94,6 +106,10 @@ pub fn exit_now(status: u8) -> ! {
 pub fn exec(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let argv = pointers(arguments);
     let envp = pointers(environment);
+    if TOOK_XFSZ.load(Ordering::Relaxed) {
+        // SAFETY: SIG_DFL is a valid disposition.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
+    }
     // SAFETY: both arrays end in a null pointer and point into strings that outlive the call.
     let error = unsafe { raw_execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(libc::EINVAL))

@@ -3,7 +3,7 @@
 //! Data on standard output in at most 80 columns, or JSON lines as the hook server sent them.
 //! An interrupt ends a viewer with status 0.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use crate::cli::{JsonArgs, SelectArgs};
 use crate::control::{NodeInfo, NodeState, Request, Response, ServiceState, SessionInfo};
@@ -46,11 +46,11 @@ pub fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
 pub fn ps(arguments: &JsonArgs) -> Result<u8, Failure> {
     let sessions = sessions::list();
     if !arguments.json {
-        line(&ps_row(
-            &["PID", "COMMAND", "UPTIME", "READS", "HIT%"],
+        show_row(
+            &["PID", "NAME", "COMMAND", "UPTIME", "READS", "HIT%"],
             "STATE",
             "NODE",
-        ))?;
+        )?;
     }
     for found in &sessions.found {
         if arguments.json {
@@ -59,21 +59,39 @@ pub fn ps(arguments: &JsonArgs) -> Result<u8, Failure> {
             ps_session(&found.info)?;
         }
     }
+    for orphan in &sessions::orphans(&sessions) {
+        if !arguments.json {
+            let pid = orphan.pid.to_string();
+            let state = "its hook server is gone or silent: it reads from disk";
+            show_row(&[&pid, "-", &orphan.command, "-", "-", "-"], state, "")?;
+        }
+    }
     if sessions.found.is_empty() || sessions.foreign + sessions.silent > 0 {
         eprintln!("hooktool: sessions: {}", sessions::others(&sessions));
     }
     Ok(0)
 }
 
-fn ps_row(left: &[&str; 5], state: &str, node: &str) -> String {
-    let [pid, command, uptime, reads, hit] = left;
-    let row =
-        format!("{pid:>7} {command:<15.15} {uptime:>7} {reads:>6} {hit:>5} {state:<11} {node}");
-    row.chars()
-        .take(80)
-        .collect::<String>()
-        .trim_end()
-        .to_string()
+/// Writes one row: in the width of a screen where one looks, whole where a program reads.
+fn show_row(left: &[&str; 6], state: &str, node: &str) -> Result<(), Failure> {
+    let row = ps_row(left, state, node);
+    match std::io::stdout().is_terminal() {
+        true => line(&clip(&row)),
+        false => line(&row),
+    }
+}
+
+/// The part of a row that fits a screen.
+fn clip(row: &str) -> String {
+    row.chars().take(80).collect()
+}
+
+fn ps_row(left: &[&str; 6], state: &str, node: &str) -> String {
+    let [pid, name, command, uptime, reads, hit] = left;
+    let row = format!(
+        "{pid:>7} {name:<11} {command:<11.11} {uptime:>6} {reads:>5} {hit:>5} {state:<8} {node}"
+    );
+    row.trim_end().to_string()
 }
 
 fn ps_session(info: &SessionInfo) -> Result<(), Failure> {
@@ -87,12 +105,13 @@ fn ps_session(info: &SessionInfo) -> Result<(), Failure> {
         let hits = process.hits_local + process.hits_remote;
         let left = [
             process.pid.to_string(),
+            info.name.clone(),
             process.command.clone(),
             uptime_words(process.uptime_s),
             show_count(process.reads as f64),
             percent(hits, process.reads),
         ];
-        line(&ps_row(&left.each_ref().map(String::as_str), &state, &node))?;
+        show_row(&left.each_ref().map(String::as_str), &state, &node)?;
     }
     if info.processes.is_empty() {
         // Nobody has attached: because the target has opened nothing yet, or because all are gone.
@@ -103,12 +122,8 @@ fn ps_session(info: &SessionInfo) -> Result<(), Failure> {
         } else {
             "-".into()
         };
-        let name = format!("({})", info.name);
-        line(&ps_row(
-            &[&pid, &name, &uptime_words(info.uptime_s), "0", "-"],
-            state,
-            &node,
-        ))?;
+        let uptime = uptime_words(info.uptime_s);
+        show_row(&[&pid, &info.name, "-", &uptime, "0", "-"], state, &node)?;
     }
     Ok(())
 }
@@ -174,7 +189,7 @@ fn uptime_words(uptime_s: u64) -> String {
 ///
 /// No such session, or it refuses.
 pub fn order(arguments: &SelectArgs, request: &Request) -> Result<u8, Failure> {
-    let mut found = sessions::select(arguments.name.as_deref())?;
+    let mut found = sessions::select(arguments.name.as_deref(), verb(request))?;
     match found.link.ask(request)? {
         Response::Done => {}
         other => return Err(refused(other)),
@@ -182,10 +197,19 @@ pub fn order(arguments: &SelectArgs, request: &Request) -> Result<u8, Failure> {
     let done = match request {
         Request::Service { on: true } => "is on: hot blocks are served",
         Request::Service { on: false } => "is off: every read goes to the kernel",
-        _ => "is flushed: every block is forgotten",
+        _ => "is flushed: no block held so far is read again; nodes evict them in time",
     };
     eprintln!("hooktool: session {} {done}", found.info.name);
     Ok(0)
+}
+
+/// The command that makes an order.
+fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::Service { on: true } => "on",
+        Request::Service { on: false } => "off",
+        _ => "flush",
+    }
 }
 
 /// An answer that was not the one hoped for.
@@ -222,14 +246,19 @@ mod tests {
     fn rows_fit_eighty_columns() {
         let left = [
             "4194304",
+            "a-long-name-of-a-session",
             "a-very-long-command-name",
             "999d23h",
             "48.2k",
             "100.0",
         ];
-        let node = "redis://a.very.long.host.name.example.com:7420 unreachable (of 64)";
+        let node = "redis://a.very.long.host.name.example.com:7420 unreachable (of 16)";
         let row = ps_row(&left, "bypass: a reason that is long", node);
-        assert!(row.len() <= 80, "{row}");
+        assert_eq!(clip(&row).chars().count(), 80, "{row}");
+        assert!(row.contains("a-long-name-of-a-session") && row.ends_with("(of 16)"));
+        let left = ["7", "pg", "postgres", "12m05", "48.2k", "100.0"];
+        let row = ps_row(&left, "serving", "10.0.0.7:7420");
+        assert_eq!(row, clip(&row), "an ordinary row is whole on a screen");
     }
 
     #[test]

@@ -65,15 +65,15 @@ fn no_process(pid: u32, error: &std::io::Error) -> Failure {
     let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
     Failure::command(
         format!("cannot look at process {pid}: {error}"),
-        if denied {
-            "it belongs to another user"
-        } else {
-            "there is no such process here"
+        match (denied, rustix::process::geteuid().is_root()) {
+            (true, true) => "the kernel hides it, also from root: a container's rules, or ptrace's",
+            (true, false) => "it belongs to another user",
+            (false, _) => "there is no such process here",
         },
-        if denied {
-            format!("sudo hooktool check {pid}")
-        } else {
-            "hooktool ps".into()
+        match (denied, rustix::process::geteuid().is_root()) {
+            (true, true) => "ask where its rules allow it, such as outside of the container".into(),
+            (true, false) => format!("sudo hooktool check {pid}"),
+            (false, _) => "hooktool ps".into(),
         },
     )
 }

@@ -34,10 +34,15 @@ const STAMPS: usize = 64;
 
 /// All findings about a directory.
 pub fn examine(directory: &Path) -> Vec<Finding> {
-    let shown = directory
-        .canonicalize()
-        .unwrap_or_else(|_| directory.to_path_buf());
-    let mut findings = vec![Finding::ok("directory", shown.display().to_string())];
+    let topic = "directory";
+    let named = directory.display();
+    let hint = "name the directory of the data:  hooktool doctor DIR";
+    let shown = match directory.canonicalize() {
+        Ok(shown) if shown.is_dir() => shown,
+        Ok(_) => return vec![Finding::bad(topic, format!("{named} is a file"), hint)],
+        Err(error) => return vec![Finding::bad(topic, format!("{named}: {error}"), hint)],
+    };
+    let mut findings = vec![Finding::ok(topic, shown.display().to_string())];
     findings.push(file_system(&shown));
     let path = shown.join(format!(".hooktool-doctor-{}", std::process::id()));
     match Probe::new(path) {
@@ -174,6 +179,16 @@ mod tests {
         let findings = examine(&directory);
         assert!(findings.len() >= 4, "{findings:?}");
         std::fs::remove_dir(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_directory_is_told() {
+        for path in ["/no/such/place", "/etc/passwd"] {
+            let findings = examine(Path::new(path));
+            assert_eq!(findings.len(), 1);
+            assert_eq!(findings[0].grade, Grade::Bad, "{path}");
+            assert!(findings[0].found.contains(path));
+        }
     }
 
     #[test]

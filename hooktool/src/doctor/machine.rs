@@ -10,6 +10,7 @@ use super::Finding;
 use crate::elf::Glibc;
 use crate::libraries::Search;
 use crate::sizes::{show, show_short};
+use crate::spawn::DESCRIPTORS_LEAST;
 use crate::{elf, limits, precheck, sys};
 
 /// Oldest kernel supported; first with cachestat; first with multigrain stamps.
@@ -182,6 +183,10 @@ fn limits() -> Finding {
             found,
             "the region is a file in memory:  ulimit -f unlimited",
         );
+    }
+    if descriptors.is_some_and(|count| count < DESCRIPTORS_LEAST) {
+        let hint = "no hook server starts with so few descriptors:  ulimit -n 4096";
+        return Finding::bad("limits", found, hint);
     }
     if descriptors.is_some_and(|count| count < DESCRIPTORS_MIN) {
         let hint = "each process uses up to four sockets per node:  ulimit -n 4096";

@@ -35,7 +35,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// No connection, or it broke, or nothing came in time.
-    #[error("{0}")]
+    #[error("{}", crate::probe::words(.0))]
     Unreachable(#[from] io::Error),
     /// It wants a password, or another one.
     #[error("{0}")]
@@ -56,6 +56,16 @@ pub enum Reply {
     Bulk(Vec<u8>),
     /// Anything else that is one item.
     Other,
+}
+
+impl std::fmt::Display for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reply::Simple(text) | Reply::Refused(text) => f.write_str(text),
+            Reply::Bulk(bytes) => write!(f, "a string of {} bytes", bytes.len()),
+            Reply::Other => f.write_str("a value of another kind"),
+        }
+    }
 }
 
 /// A connection to a node.
@@ -89,7 +99,7 @@ impl Client {
         if let Some(Secret(password)) = &target.password {
             match client.command(&[b"AUTH", password.as_bytes()])? {
                 Reply::Simple(_) => {}
-                other => return Err(NodeError::Unauthorized(format!("AUTH: {other:?}"))),
+                other => return Err(NodeError::Unauthorized(format!("AUTH: {other}"))),
             }
         }
         match client.command(&[b"PING"])? {
@@ -97,7 +107,7 @@ impl Client {
             Reply::Refused(text) if text.starts_with("NOAUTH") => {
                 Err(NodeError::Unauthorized(text))
             }
-            other => Err(NodeError::Foreign(format!("PING: {other:?}"))),
+            other => Err(NodeError::Foreign(format!("it answers PING with {other}"))),
         }
     }
 
@@ -178,7 +188,7 @@ impl Client {
             Head::Bulk(bytes) if bytes <= BULK_BYTES_MAX => {
                 return self.bulk(head_bytes, bytes).map(Reply::Bulk);
             }
-            other => return Err(NodeError::Foreign(format!("unasked for: {other:?}"))),
+            _ => return Err(NodeError::Foreign("it sends what nobody asked for".into())),
         };
         self.received.drain(..head_bytes);
         Ok(answer)

@@ -218,7 +218,7 @@ impl Lane {
                     tracing::debug!(node = %self.node.shown, text, "block refused");
                     drop_blocks(domain, 1);
                 }
-                Ok(other) => break Err(NodeError::Foreign(format!("SET: {other:?}"))),
+                Ok(other) => break Err(NodeError::Foreign(format!("it answers SET with {other}"))),
                 Err(error) => break Err(error),
             }
             answered += 1;

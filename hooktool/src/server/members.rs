@@ -154,6 +154,14 @@ impl Members {
         !(self.by_pid.is_empty() && self.leaving.is_empty() && self.awaited.is_empty())
     }
 
+    /// Whether somebody who is here or announced is alive at this instant: who has just died may
+    /// still be counted by `has_any`.
+    pub fn has_living(&mut self) -> bool {
+        self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
+        let mut members = self.by_pid.values();
+        !self.awaited.is_empty() || members.any(|member| !sys::is_over(&*member.pidfd))
+    }
+
     /// Members, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.by_pid.values()

@@ -40,8 +40,6 @@ mod viewers;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use grid::node::NODES_MAX;
-
 use self::client::NodeError;
 use self::nodes::Node;
 use self::region::Plan;
@@ -93,13 +91,6 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
 
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
-    if config.nodes.len() > NODES_MAX {
-        return Err(Failure::usage(
-            format!("{} nodes are too many", config.nodes.len()),
-            format!("a session uses at most {NODES_MAX}"),
-            "give fewer --node settings",
-        ));
-    }
     let nodes = nodes::from_config(&config, embedded::start)?;
     let meetings: Vec<_> = nodes
         .iter()

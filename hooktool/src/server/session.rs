@@ -5,6 +5,7 @@
 //! except that `members` may be held while a domain's `frozen` or `totals` is taken.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -64,6 +65,8 @@ pub struct Session {
     placed: Mutex<Vec<bool>>,
     /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
     prover: OnceLock<Thread>,
+    /// Where the last statistics go; the latest start that named a file decides.
+    pub stats_at_exit: Mutex<Option<PathBuf>>,
     off: AtomicBool,
     ending: AtomicBool,
 }
@@ -120,6 +123,7 @@ impl Session {
             placed: Mutex::new(nodes.iter().map(|node| node.is_placed()).collect()),
             nodes,
             prover: OnceLock::new(),
+            stats_at_exit: Mutex::new(config.stats_at_exit.clone()),
             off: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             config,
@@ -210,6 +214,24 @@ impl Session {
         self.off.store(!on, Ordering::Relaxed);
         for domain in self.domains() {
             domain.region.header().set_switch(switch::SERVE, on);
+        }
+    }
+
+    /// Somebody comes to a session in which nobody was left. It is served, whatever `off` said to
+    /// those before. And nobody was here to keep the promise that owned files (`--own`) are written
+    /// by this session alone: what is held of them begins anew, under a new epoch.
+    pub fn begin_turn(&self) {
+        if self.off.load(Ordering::Relaxed) {
+            self.switch_service(true);
+        }
+        if self.config.own.is_empty() {
+            return;
+        }
+        // All cells, not those of known files: a record may be gone whose blocks are still held.
+        for domain in self.domains() {
+            for file in domain.region.cells().files {
+                grid::cell::bump(&file.epoch);
+            }
         }
     }
 

@@ -95,8 +95,8 @@ pub fn session_info(session: &Session) -> SessionInfo {
 
 /// Writes the last snapshot where `--stats-at-exit` says: whole or not at all.
 pub fn write_at_exit(session: &Session) {
-    let (Some(path), Some(snapshot)) = (&session.config.stats_at_exit, snapshot(session, None))
-    else {
+    let path = session.stats_at_exit.lock().clone();
+    let (Some(path), Some(snapshot)) = (path, snapshot(session, None)) else {
         return;
     };
     let mut name = path.as_os_str().to_os_string();
@@ -105,7 +105,7 @@ pub fn write_at_exit(session: &Session) {
         let mut file = std::fs::File::create(&name)?;
         serde_json::to_writer(&mut file, &snapshot)?;
         file.write_all(b"\n")?;
-        std::fs::rename(&name, path)
+        std::fs::rename(&name, &path)
     };
     if let Err(error) = write() {
         tracing::error!(%error, path = %path.display(), "--stats-at-exit: not written");

@@ -1,5 +1,5 @@
 //! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush`, and a `run --name`
-//! that finds its session lingering.
+//! that finds a session of this name.
 //!
 //! One thread accepts, one more per viewer (a few at most) reads JSON lines and answers them in
 //! order. Only the hook server's own user and root are listened to.
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::session::{self, Session};
 use super::{stats, sys};
+use crate::config::ServeConfig;
 use crate::control::{LINE_BYTES_MAX, Request, Response};
 use crate::failure::Failure;
 
@@ -23,8 +24,8 @@ const VIEWERS_MAX: usize = 16;
 /// How often a thread that waits looks whether the session ends.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A request is one short line.
-const REQUEST_BYTES_MAX: u64 = 64 << 10;
+/// A request is one line; the longest carries the settings of a start.
+const REQUEST_BYTES_MAX: u64 = 1 << 20;
 
 /// Binds the control socket.
 ///
@@ -131,19 +132,31 @@ fn answer(session: &Session, request: Request) -> Response {
             }
             Response::Done
         }
-        Request::Join { pid, idle_only } => admit(session, pid, idle_only),
+        Request::Join { pid, wanted } => admit(session, pid, &wanted),
+        Request::End => end(session),
     }
 }
 
-/// Lets a launcher's process into the session, before it becomes the target.
-fn admit(session: &Session, pid: u32, idle_only: bool) -> Response {
+/// Lets a launcher's process into the session, before it becomes the target. A session that nobody
+/// was in begins a new turn: served, and with nothing of the files it owned.
+fn admit(session: &Session, pid: u32, wanted: &ServeConfig) -> Response {
     let mut members = session.members.lock();
-    if idle_only && members.has_any() {
-        return refused(
-            &format!("session {} has processes", session.config.name),
-            "a second target under the same name would mix their statistics",
-            "choose another name:  hooktool run --name OTHER -- COMMAND",
-        );
+    let is_inhabited = members.has_living();
+    let differences = session.config.differences(wanted);
+    if !differences.is_empty() {
+        return Response::Differs {
+            settings: differences.into_iter().map(String::from).collect(),
+            is_inhabited,
+        };
+    }
+    if !is_inhabited {
+        session.begin_turn();
+    }
+    if wanted.stats_at_exit.is_some() {
+        session
+            .stats_at_exit
+            .lock()
+            .clone_from(&wanted.stats_at_exit);
     }
     match members.await_process(pid) {
         Ok(()) => Response::Joined {
@@ -156,6 +169,19 @@ fn admit(session: &Session, pid: u32, idle_only: bool) -> Response {
             "run both in the same pid namespace",
         ),
     }
+}
+
+/// Ends a session that lingers.
+fn end(session: &Session) -> Response {
+    if session.members.lock().has_living() {
+        return refused(
+            &format!("session {} has processes", session.config.name),
+            "they would go on without being served",
+            "hooktool ps",
+        );
+    }
+    session.end();
+    Response::Done
 }
 
 fn refused(what: &str, means: &str, fix: &str) -> Response {
