@@ -172,29 +172,57 @@ impl SessionId {
 }
 
 impl ServeConfig {
-    /// The flags in whose values two sessions differ, as far as a session cannot change them while
-    /// it lives. (What a single start asks for, such as `--require`, is not among them.)
-    pub fn differences(&self, other: &ServeConfig) -> Vec<&'static str> {
+    /// The settings in which this session differs from the one that `wanted` asks for, as far as
+    /// they are made for its whole life. Every field has its line: one that is added is either
+    /// compared here, or applied to a session that is joined (`Session::begin_tenancy`, or the
+    /// target's environment), or means nothing after the start.
+    pub fn differences(&self, wanted: &ServeConfig) -> Vec<&'static str> {
+        let ServeConfig {
+            // Who they are.
+            session: _,
+            token: _,
+            name: _,
+            named: _,
+            command: _,
+            // Applied by whoever joins.
+            target_pid: _,
+            linger_ms: _,
+            stats_at_exit: _,
+            follow: _,
+            // Asked before the start.
+            require: _,
+            shim,
+            nodes,
+            local,
+            index_bytes,
+            include,
+            exclude,
+            own,
+            mode,
+            verify_ppm,
+            fill,
+            fill_rate_bytes_per_s,
+            deny_io_uring,
+        } = self;
         let table = [
-            ("--node", self.nodes != other.nodes),
-            ("--local", self.local != other.local),
-            ("--index", self.index_bytes != other.index_bytes),
-            ("--include", self.include != other.include),
-            ("--exclude", self.exclude != other.exclude),
-            ("--own", self.own != other.own),
-            ("--mode", self.mode != other.mode),
-            ("--verify", self.verify_ppm != other.verify_ppm),
-            ("--fill", self.fill != other.fill),
+            ("--node", *nodes != wanted.nodes),
+            ("--local", *local != wanted.local),
+            ("--index", *index_bytes != wanted.index_bytes),
+            ("--include", *include != wanted.include),
+            ("--exclude", *exclude != wanted.exclude),
+            ("--own", *own != wanted.own),
+            ("--mode", *mode != wanted.mode),
+            ("--verify", *verify_ppm != wanted.verify_ppm),
+            ("--fill", *fill != wanted.fill),
             (
                 "--fill-rate",
-                self.fill_rate_bytes_per_s != other.fill_rate_bytes_per_s,
+                *fill_rate_bytes_per_s != wanted.fill_rate_bytes_per_s,
             ),
-            ("--linger", self.linger_ms != other.linger_ms),
-            ("--no-io-uring", self.deny_io_uring != other.deny_io_uring),
-            ("HOOKTOOL_SHIM", self.shim != other.shim),
+            ("--no-io-uring", *deny_io_uring != wanted.deny_io_uring),
+            ("the hook driver", *shim != wanted.shim),
         ];
         let differing = table.into_iter().filter(|(_, differs)| *differs);
-        differing.map(|(flag, _)| flag).collect()
+        differing.map(|(setting, _)| setting).collect()
     }
 
     /// Sum of the embedded nodes' memory, in bytes.

@@ -41,12 +41,18 @@ pub enum Request {
     },
     /// Forget every block, local and remote: answered by `Response::Done`.
     Flush,
-    /// Let a process the launcher is about to start into the session: answered by
-    /// `Response::Joined` or `Response::Differs`. Ends a linger.
+    /// Let a process the launcher is about to start into the session, if it is what was asked for:
+    /// answered by `Response::Joined` or `Response::Differs`. Ends a linger.
     Join {
         /// The launcher's process, which becomes the target by exec.
         pid: u32,
-        /// What the launcher was asked for: only a session of the same settings is entered.
+        /// What the launcher was asked for.
+        wanted: Box<ServeConfig>,
+    },
+    /// As `Join`, without doing it: answered by `Response::Differs`, with no setting if it would be
+    /// `Response::Joined`.
+    Compare {
+        /// What the launcher was asked for.
         wanted: Box<ServeConfig>,
     },
     /// End, unless a process is in the session: answered by `Response::Done`.
@@ -69,10 +75,13 @@ pub enum Response {
         token: Token,
         /// The hook driver the session was made with.
         shim: PathBuf,
+        /// What is wrong with its nodes, one line each.
+        #[serde(default)]
+        troubles: Vec<String>,
     },
-    /// To `Request::Join`: the session has other settings, and nobody was let in.
+    /// To `Request::Join` and `Request::Compare`: the session is another one than was asked for.
     Differs {
-        /// The flags of those settings.
+        /// The settings that differ, as flags; or what else speaks against it.
         settings: Vec<String>,
         /// Whether a process lives in it.
         is_inhabited: bool,

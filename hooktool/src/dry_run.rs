@@ -8,7 +8,7 @@ use crate::config::ServeConfig;
 use crate::failure::Failure;
 use crate::launch::Target;
 use crate::settings::Settings;
-use crate::{environment, viewer};
+use crate::{enter, environment, viewer};
 
 /// Prints it.
 ///
@@ -42,6 +42,7 @@ fn text(settings: &Settings, config: &ServeConfig, target: &Target) -> String {
         let value = if named { &config.name } else { &row.value };
         let _ = writeln!(out, "{:<14} {:<30} {}", row.key, value, row.origin);
     }
+    let _ = writeln!(out, "# session\n{}", enter::foresee(config));
     let words: Vec<_> = config.command.iter().map(|word| quote(word)).collect();
     let _ = writeln!(
         out,

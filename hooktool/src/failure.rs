@@ -94,6 +94,13 @@ impl Failure {
     }
 }
 
+/// Says something in one line on standard error. One that takes nothing keeps no program from
+/// starting.
+pub fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "hooktool: {}", one_line(text));
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [what, means, fix] = [&self.what, &self.means, &self.fix].map(|text| one_line(text));

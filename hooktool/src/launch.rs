@@ -5,19 +5,18 @@
 //! see `init`.
 
 use std::ffi::{CString, OsString};
-use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::cli::RunArgs;
-use crate::config::{NAME_BYTES_MAX, NodeAddr, ServeConfig, SessionId, Token};
-use crate::control::{Request, Response};
-use crate::failure::{Failure, Kind};
+use crate::config::{NodeAddr, ServeConfig, SessionId, Token};
+use crate::enter::{self, Entered};
+use crate::failure::{self, Failure, Kind};
 use crate::libraries::Search;
 use crate::settings::{self, Settings};
 use crate::shim::{self, Shim};
 use crate::spawn::{self, Parent};
-use crate::{dry_run, environment, init, locate, precheck, probe, sessions, sys};
+use crate::{dry_run, environment, init, locate, precheck, probe, sys};
 
 /// A command that was found and can be hooked.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     if rustix::process::getpid().is_init() {
         run_as_init(config, target, &settings)
     } else {
-        enter(config, target)
+        in_place(&config, &target)
     }
 }
 
@@ -79,9 +78,9 @@ fn check(target: &Target, shim: &Shim) -> Result<(), Failure> {
 }
 
 /// Executes in place.
-fn enter(mut config: ServeConfig, target: Target) -> Result<u8, Failure> {
-    let environment = open_session(&mut config, Parent::Adopted)?.0;
-    Err(execute(&target, &environment))
+fn in_place(config: &ServeConfig, target: &Target) -> Result<u8, Failure> {
+    let environment = open_session(config, Parent::Adopted)?.0;
+    Err(execute(target, &environment))
 }
 
 /// Stays as process 1.
@@ -97,7 +96,7 @@ fn run_as_init(
     }
     // The namespace ends with its first process: nothing could linger.
     config.linger_ms = 0;
-    let (environment, server) = match open_session(&mut config, Parent::Here) {
+    let (environment, server) = match open_session(&config, Parent::Here) {
         Ok(session) => session,
         Err(failure) => {
             held.abandon();
@@ -112,80 +111,33 @@ fn run_as_init(
     ))
 }
 
-/// Makes the session, or enters the one of the same name. Returns the target's environment and the
-/// hook server where it is a child.
+/// Makes the session, or enters one of the same name. Returns the target's environment and the hook
+/// server where it is a child.
 fn open_session(
-    config: &mut ServeConfig,
+    config: &ServeConfig,
     parent: Parent,
 ) -> Result<(Vec<CString>, Option<i32>), Failure> {
     let only = (!config.follow).then_some(config.target_pid);
     let ours = environment::limited(sys::environment(), only);
+    // The sessions of a namespace end with its first process: as such, this is the only one.
     if config.named
-        && let Some((session, token, shim)) = enter_named(config)?
+        && parent == Parent::Adopted
+        && let Some(entered) = enter::enter(config)
     {
+        let Entered {
+            session,
+            token,
+            shim,
+        } = entered;
         return Ok((environment::hooked(ours, &shim, &session, &token), None));
     }
-    let server = spawn::start(config, parent)?;
+    let (server, troubles) = spawn::start(config, parent)?;
+    troubles.iter().for_each(|trouble| failure::note(trouble));
     let server = (parent == Parent::Here).then_some(server);
     Ok((
         environment::hooked(ours, &config.shim, &config.session, &config.token),
         server,
     ))
-}
-
-/// Enters the session of this name. One with other settings makes room if nobody is in it; else this
-/// start gets a session of another name: no program stays away because of a name.
-fn enter_named(config: &mut ServeConfig) -> Result<Option<(SessionId, Token, PathBuf)>, Failure> {
-    let Some(mut found) = sessions::by_name(&config.name) else {
-        return Ok(None);
-    };
-    let wanted = Box::new(ServeConfig {
-        command: Vec::new(),
-        ..config.clone()
-    });
-    let request = Request::Join {
-        pid: config.target_pid,
-        wanted,
-    };
-    match found.link.ask(&request) {
-        Ok(Response::Joined { token, shim }) => Ok(Some((found.info.session, token, shim))),
-        Ok(Response::Refused { what, means, fix }) => Err(Failure::launch(what, means, fix)),
-        Ok(Response::Differs {
-            settings,
-            is_inhabited: true,
-        }) => {
-            rename(config, &settings);
-            Ok(None)
-        }
-        Ok(Response::Differs { .. }) => {
-            let _ = found.link.ask(&Request::End);
-            sessions::await_end(&found.info.session);
-            Ok(None)
-        }
-        // It ended between the two questions: a new one takes its place.
-        Ok(_) | Err(_) => Ok(None),
-    }
-}
-
-/// Takes another name, and says so. What the other session owns, this one cannot.
-fn rename(config: &mut ServeConfig, settings: &[String]) {
-    let taken = std::mem::take(&mut config.name);
-    let stem: String = taken.chars().take(NAME_BYTES_MAX - 4).collect();
-    let free = (2..1000)
-        .map(|nth| format!("{stem}-{nth}"))
-        .find(|name| sessions::by_name(name).is_none());
-    config.name = free.unwrap_or_else(|| taken.clone());
-    let disowned = match std::mem::take(&mut config.own).is_empty() {
-        true => "",
-        false => ", without --own",
-    };
-    let note = format!(
-        "hooktool: session {taken} runs with other settings ({}): this one is called {}{disowned}\n",
-        settings.join(" "),
-        config.name
-    );
-    // A standard error that takes nothing keeps no program from starting.
-    let _ = std::io::stderr().write_all(note.as_bytes());
 }
 
 /// The session's configuration.

@@ -13,6 +13,7 @@ pub mod coverage;
 pub mod doctor;
 pub mod dry_run;
 pub mod elf;
+pub mod enter;
 pub mod environment;
 pub mod failure;
 pub mod globs;

@@ -71,8 +71,8 @@ fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
     })
 }
 
-/// A password as a URL writes it: what stands there, `%40` and its kin decoded, as redis-cli does. A
-/// percent sign before anything but two digits means itself.
+/// A password as a URL writes it: what stands there, `%40` and its kin decoded, as redis-cli does.
+/// A percent sign before anything but two digits means itself.
 fn decode(text: &str) -> Result<String, BadQuantity> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

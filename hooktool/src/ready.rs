@@ -18,7 +18,10 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
-    Ready,
+    Ready {
+        /// What is wrong with the nodes, one line each.
+        troubles: Vec<String>,
+    },
     Failed(Failure),
 }
 
@@ -38,9 +41,10 @@ impl ReadyPipe {
 
     /// Says that region and sockets stand: the launcher executes the target now.
     ///
-    /// Call it only when an attach would succeed. Later calls do nothing.
-    pub fn ready(&mut self) {
-        self.answer(&Answer::Ready);
+    /// Call it only when an attach would succeed. Later calls do nothing. `troubles` are shown to
+    /// the user: nodes that cannot be used yet.
+    pub fn ready(&mut self, troubles: Vec<String>) {
+        self.answer(&Answer::Ready { troubles });
     }
 
     /// Says that the session cannot be: the launcher prints the failure and starts nothing.
@@ -65,18 +69,19 @@ impl ReadyPipe {
     }
 }
 
-/// The launcher's side: waits for the answer of the hook server.
+/// The launcher's side: waits for the answer of the hook server. Returns what is wrong with the
+/// nodes, one line each.
 ///
 /// # Errors
 ///
 /// The server's own failure, or one that says that it ended without an answer.
-pub fn wait(end: OwnedFd) -> Result<(), Failure> {
+pub fn wait(end: OwnedFd) -> Result<Vec<String>, Failure> {
     let mut line = Vec::new();
     let read = File::from(end)
         .take(ANSWER_BYTES_MAX)
         .read_to_end(&mut line);
     match read.ok().and_then(|_| serde_json::from_slice(&line).ok()) {
-        Some(Answer::Ready) => Ok(()),
+        Some(Answer::Ready { troubles }) => Ok(troubles),
         Some(Answer::Failed(failure)) => Err(failure),
         None => Err(Failure::launch(
             "the hook server ended before it was ready",
@@ -98,10 +103,10 @@ mod tests {
     fn the_first_answer_counts() {
         let (reader, writer) = pipe();
         let mut ready = ReadyPipe::new(writer);
-        ready.ready();
+        ready.ready(vec!["a node".into()]);
         assert!(ready.is_answered());
         ready.failed(&Failure::launch("late", "", ""));
-        assert_eq!(wait(reader), Ok(()));
+        assert_eq!(wait(reader), Ok(vec!["a node".into()]));
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::failure::Failure;
 /// Longest wait for a connection or a piece of an answer.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// The same for a start, which waits for nobody's hook server that is stopped.
+const LIMIT_OF_STARTS: Duration = Duration::from_millis(250);
+
 /// Flag of a listening socket in `/proc/net/unix` (`__SO_ACCEPTCON`).
 const LISTENING: u32 = 1 << 16;
 
@@ -45,6 +48,8 @@ pub struct Sessions {
 #[derive(Debug)]
 pub struct Link {
     stream: OwnedFd,
+    /// Who runs the hook server.
+    peer: rustix::process::Uid,
     rest: Vec<u8>,
 }
 
@@ -56,10 +61,14 @@ enum Passed {
 
 /// Lists the sessions, oldest first.
 pub fn list() -> Sessions {
+    list_within(LIMIT)
+}
+
+fn list_within(limit: Duration) -> Sessions {
     let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let mut sessions = Sessions::default();
     for id in listening(&table) {
-        match open(&id) {
+        match open(&id, limit) {
             Ok(found) => sessions.found.push(found),
             Err(Passed::Foreign) => sessions.foreign += 1,
             Err(Passed::Silent) => sessions.silent += 1,
@@ -82,12 +91,13 @@ pub fn is_awaited(info: &SessionInfo) -> bool {
     lives && info.processes.is_empty()
 }
 
-/// The session of a name, if there is exactly such a one.
-pub fn by_name(name: &str) -> Option<Found> {
-    list()
-        .found
-        .into_iter()
-        .find(|found| found.info.name == name)
+/// The sessions of a name that this user started, youngest first: those that a start may enter.
+pub fn of_name(name: &str) -> Vec<Found> {
+    let ours = rustix::process::geteuid();
+    let found = list_within(LIMIT_OF_STARTS).found.into_iter().rev();
+    found
+        .filter(|found| found.info.name == name && found.link.peer == ours)
+        .collect()
 }
 
 /// A process that was started hooked and whose hook server does not answer.
@@ -123,33 +133,44 @@ pub fn orphans(sessions: &Sessions) -> Vec<Orphan> {
     pids.filter(is_orphan).filter_map(orphan).collect()
 }
 
-/// Waits until the hook server of a session that was told to end is gone; at most as long as for an
-/// answer.
-pub fn await_end(id: &SessionId) {
-    let limit = std::time::Instant::now() + LIMIT;
-    while Link::connect(id).is_ok() && std::time::Instant::now() < limit {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The session called `name`, or with the process `name`, or the only one. `verb` is the command
-/// that asks, for what is typed next.
+/// The sessions called `name`, or the one with the process `name`, or the only one. `verb` is the
+/// command that asks, for what is typed next.
 ///
 /// # Errors
 ///
-/// None, or several of that name, or several and no name.
-pub fn select(name: Option<&str>, verb: &str) -> Result<Found, Failure> {
+/// None, or several and no name.
+pub fn select(name: Option<&str>, verb: &str) -> Result<Vec<Found>, Failure> {
     let mut sessions = list();
-    let meant: Vec<usize> = (0..sessions.found.len())
-        .filter(|at| name.is_none_or(|name| belongs(&sessions.found[*at].info, name)))
-        .collect();
-    match (meant.as_slice(), name) {
-        ([at], _) => Ok(sessions.found.swap_remove(*at)),
-        ([], None) => Err(none(&sessions)),
-        ([], Some(name)) => Err(unknown(name, &sessions)),
-        (several, _) => {
-            let infos = several.iter().map(|at| &sessions.found[*at].info);
-            Err(ambiguous(name, &infos.collect::<Vec<_>>(), verb))
+    let Some(name) = name else {
+        return match sessions.found.len() {
+            0 => Err(none(&sessions)),
+            1 => Ok(sessions.found),
+            _ => Err(ambiguous(None, &sessions.found, verb)),
+        };
+    };
+    let all = std::mem::take(&mut sessions.found);
+    let (meant, others) = all
+        .into_iter()
+        .partition::<Vec<_>, _>(|found| belongs(&found.info, name));
+    sessions.found = others;
+    match meant.is_empty() {
+        true => Err(unknown(name, &sessions)),
+        false => Ok(meant),
+    }
+}
+
+/// The one session that is meant, see `select`.
+///
+/// # Errors
+///
+/// None, or several.
+pub fn select_one(name: Option<&str>, verb: &str) -> Result<Found, Failure> {
+    let mut found = select(name, verb)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (last, _) => {
+            found.extend(last);
+            Err(ambiguous(name, &found, verb))
         }
     }
 }
@@ -169,20 +190,38 @@ fn none(sessions: &Sessions) -> Failure {
     )
 }
 
-fn ambiguous(name: Option<&str>, infos: &[&SessionInfo], verb: &str) -> Failure {
-    let listed: Vec<_> = infos
-        .iter()
-        .map(|info| format!("{} (process {})", info.name, info.pid))
-        .collect();
-    let count = infos.len();
+fn ambiguous(name: Option<&str>, found: &[Found], verb: &str) -> Failure {
+    let listed = |found: &Found| format!("{} {}", found.info.name, who(&found.info));
+    let listed: Vec<_> = found.iter().map(listed).collect();
+    let count = found.len();
+    let pid = found.first().map_or(0, |first| pid_of(&first.info));
     Failure::usage(
         match name {
             None => format!("{count} sessions are running, and none was named"),
             Some(name) => format!("{count} sessions are called '{name}'"),
         },
         format!("they are: {}", listed.join(", ")),
-        format!("name one by its process:  hooktool {verb} {}", infos[0].pid),
+        match verb {
+            "stats" => format!("name a process:  hooktool stats {pid}   (all: hooktool stats -j)"),
+            _ => format!("name one by a process of it:  hooktool {verb} {pid}"),
+        },
     )
+}
+
+/// A process by which a session can be named: one that lives, or its first.
+pub fn pid_of(info: &SessionInfo) -> u32 {
+    let lives = info.processes.iter().any(|one| one.pid == info.pid);
+    let first = info.processes.first().filter(|_| !lives);
+    first.map_or(info.pid, |first| first.pid)
+}
+
+/// Which of the sessions of one name this is: `(process 4242)`, `(lingering, was process 4242)`.
+pub fn who(info: &SessionInfo) -> String {
+    let pid = pid_of(info);
+    match info.processes.is_empty() && !is_awaited(info) {
+        true => format!("(lingering, was process {pid})"),
+        false => format!("(process {pid})"),
+    }
 }
 
 fn unknown(name: &str, sessions: &Sessions) -> Failure {
@@ -234,8 +273,8 @@ fn listening(table: &str) -> Vec<SessionId> {
     found
 }
 
-fn open(id: &SessionId) -> Result<Found, Passed> {
-    let mut link = Link::connect(id)?;
+fn open(id: &SessionId, limit: Duration) -> Result<Found, Passed> {
+    let mut link = Link::connect(id, limit)?;
     match link.ask(&Request::Session) {
         Ok(Response::Session(info)) if info.session == *id => Ok(Found { info, link }),
         _ => Err(Passed::Silent),
@@ -243,13 +282,13 @@ fn open(id: &SessionId) -> Result<Found, Passed> {
 }
 
 impl Link {
-    fn connect(id: &SessionId) -> Result<Self, Passed> {
+    fn connect(id: &SessionId, limit: Duration) -> Result<Self, Passed> {
         let silent = |_| Passed::Silent;
         let flags = SocketFlags::CLOEXEC;
         let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
         let stream = stream.map_err(silent)?;
         for which in [Timeout::Recv, Timeout::Send] {
-            set_socket_timeout(&stream, which, Some(LIMIT)).map_err(silent)?;
+            set_socket_timeout(&stream, which, Some(limit)).map_err(silent)?;
         }
         let name = id.control_socket();
         let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(silent)?;
@@ -261,6 +300,7 @@ impl Link {
         }
         Ok(Self {
             stream,
+            peer: peer.uid,
             rest: Vec::new(),
         })
     }
@@ -285,6 +325,13 @@ impl Link {
                 "use that version to look at it, or start its program again",
             )
         })
+    }
+
+    /// Waits until the hook server, which was told to end, is gone: at most as long as for an
+    /// answer.
+    pub fn wait_for_end(&mut self) {
+        let mut piece = [0_u8; 512];
+        while matches!(rustix::io::read(&self.stream, &mut piece), Ok(got) if got > 0) {}
     }
 
     fn exchange(&mut self, request: &Request) -> std::io::Result<Vec<u8>> {
@@ -320,23 +367,36 @@ mod tests {
 
     #[test]
     fn sessions_of_one_name_are_told_apart_by_their_processes() {
-        let info = |pid| SessionInfo {
-            schema: SCHEMA,
-            session: SessionId([0; 16]),
-            name: "postgres".into(),
-            pid,
-            server_pid: 1,
-            mode: Mode::Serve,
-            state: ServiceState::Serving,
-            reason: None,
-            uptime_s: 1,
-            nodes: Vec::new(),
-            processes: Vec::new(),
+        let found = |pid| {
+            let info = SessionInfo {
+                schema: SCHEMA,
+                session: SessionId([0; 16]),
+                name: "postgres".into(),
+                pid,
+                server_pid: 1,
+                mode: Mode::Serve,
+                state: ServiceState::Serving,
+                reason: None,
+                uptime_s: 1,
+                nodes: Vec::new(),
+                processes: Vec::new(),
+            };
+            let link = Link {
+                stream: std::fs::File::open("/dev/null").unwrap().into(),
+                peer: rustix::process::geteuid(),
+                rest: Vec::new(),
+            };
+            Found { info, link }
         };
-        let text = ambiguous(Some("postgres"), &[&info(12), &info(34)], "off").to_string();
+        // Numbers that no process has: these sessions linger.
+        let (one, two) = (u32::MAX - 1, u32::MAX);
+        let text = ambiguous(Some("postgres"), &[found(one), found(two)], "stats").to_string();
         assert!(text.contains("2 sessions are called 'postgres'"), "{text}");
-        assert!(text.contains("(process 12)") && text.contains("(process 34)"));
-        assert!(text.ends_with("hooktool off 12"), "{text}");
+        assert!(
+            text.contains(&format!("(lingering, was process {one}), postgres")),
+            "{text}"
+        );
+        assert!(text.contains(&format!("hooktool stats {one} ")), "{text}");
     }
 
     #[test]

@@ -39,12 +39,13 @@ pub enum Parent {
     Here,
 }
 
-/// Starts a hook server and waits until it is ready. Returns its process where it is a child.
+/// Starts a hook server and waits until it is ready. Returns its process where it is a child, and
+/// what is wrong with its nodes, one line each.
 ///
 /// # Errors
 ///
 /// The server's failure, or why it could not be started; nothing is left running then.
-pub fn start(config: &ServeConfig, parent: Parent) -> Result<i32, Failure> {
+pub fn start(config: &ServeConfig, parent: Parent) -> Result<(i32, Vec<String>), Failure> {
     let file = config_file(config).map_err(|error| cannot("pass its configuration", &error))?;
     let (reader, writer) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot("make a pipe", &error.into()))?;
@@ -65,7 +66,7 @@ pub fn start(config: &ServeConfig, parent: Parent) -> Result<i32, Failure> {
     if outcome.is_err() && parent == Parent::Here {
         sys::wait_for(child);
     }
-    outcome.map(|()| child)
+    outcome.map(|troubles| (child, troubles))
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Failure {

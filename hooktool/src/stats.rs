@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::StatsArgs;
 use crate::control::{Request, Response, Snapshot};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::sessions::{self, Found};
 use crate::sizes::{show_count, show_short};
 use crate::{sys, viewer};
@@ -15,8 +15,8 @@ use crate::{sys, viewer};
 /// Lines between two headers.
 const HEADER_EVERY: u64 = 20;
 
-/// Longest interval: a day.
-const INTERVAL_S_MAX: f64 = 86_400.0;
+/// Longest interval: an hour. Nearly every greater number was meant to be a process.
+const INTERVAL_S_MAX: f64 = 3600.0;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,15 +37,20 @@ pub fn stats(arguments: &StatsArgs) -> Result<u8, Failure> {
     if arguments.json && plan.name.is_none() {
         return json(&mut sessions::list().found, &plan, None);
     }
-    let mut found = sessions::select(plan.name.as_deref(), "stats")?;
-    let pid = plan
-        .name
-        .as_deref()
-        .and_then(|name| name.parse::<u32>().ok());
+    let name = plan.name.as_deref();
     if arguments.json {
-        return json(std::slice::from_mut(&mut found), &plan, pid);
+        return json(&mut sessions::select(name, "stats")?, &plan, name);
     }
+    let mut found = sessions::select_one(name, "stats")?;
+    let pid = process_of(&found, name);
     text(&mut found, &plan, pid)
+}
+
+/// The process that is meant where `name` is the number of one; else the whole session is.
+fn process_of(found: &Found, name: Option<&str>) -> Option<u32> {
+    let pid = name?.parse::<u32>().ok()?;
+    let mut processes = found.info.processes.iter();
+    processes.any(|process| process.pid == pid).then_some(pid)
 }
 
 /// `[NAME|PID] [INTERVAL [COUNT]]`: the first of three words is a name or process; of fewer, it is
@@ -89,7 +94,7 @@ fn interval(word: &str) -> Result<Duration, Failure> {
             Ok(Duration::from_secs_f64(seconds))
         }
         Ok(number) if number > INTERVAL_S_MAX => {
-            let rule = "no process of that number is hooked, and an interval is at most a day";
+            let rule = "no process of that number is hooked, and an interval is at most 3600 s";
             Err(wrong(word, rule))
         }
         _ => Err(wrong(
@@ -136,7 +141,7 @@ fn next(plan: &Plan, lines: u64) -> bool {
     true
 }
 
-fn json(found: &mut [Found], plan: &Plan, pid: Option<u32>) -> Result<u8, Failure> {
+fn json(found: &mut [Found], plan: &Plan, name: Option<&str>) -> Result<u8, Failure> {
     if found.is_empty() {
         return sessions::select(None, "stats").map(|_| 0);
     }
@@ -144,6 +149,7 @@ fn json(found: &mut [Found], plan: &Plan, pid: Option<u32>) -> Result<u8, Failur
     loop {
         let mut alive = 0;
         for session in found.iter_mut() {
+            let pid = process_of(session, name);
             match ask(session, pid) {
                 Ok(snapshot) => viewer::json_line(&snapshot)?,
                 Err(failure) if lines == 0 && found_one_only(plan) => return Err(failure),
@@ -153,7 +159,7 @@ fn json(found: &mut [Found], plan: &Plan, pid: Option<u32>) -> Result<u8, Failur
         }
         lines += 1;
         if alive == 0 {
-            eprintln!("hooktool: the session has ended");
+            failure::note("the session has ended");
             return Ok(0);
         }
         if !next(plan, lines) {
@@ -175,7 +181,7 @@ fn text(found: &mut Found, plan: &Plan, pid: Option<u32>) -> Result<u8, Failure>
             Ok(now) => now,
             Err(failure) if before.is_none() => return Err(failure),
             Err(_) => {
-                eprintln!("hooktool: session {} has ended", found.info.name);
+                failure::note(&format!("session {} has ended", found.info.name));
                 return Ok(0);
             }
         };

@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 
 use crate::cli::{JsonArgs, SelectArgs};
 use crate::control::{NodeInfo, NodeState, Request, Response, ServiceState, SessionInfo};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::sessions;
 use crate::sizes::show_count;
 
@@ -183,24 +183,43 @@ fn uptime_words(uptime_s: u64) -> String {
     }
 }
 
-/// `hooktool on`, `off`, `flush`: carries the order out and says so.
+/// `hooktool on`, `off`, `flush`: carries the order out in every session that is meant, and says
+/// so.
 ///
 /// # Errors
 ///
-/// No such session, or it refuses.
+/// No such session, or one of them refuses.
 pub fn order(arguments: &SelectArgs, request: &Request) -> Result<u8, Failure> {
-    let mut found = sessions::select(arguments.name.as_deref(), verb(request))?;
-    match found.link.ask(request)? {
-        Response::Done => {}
-        other => return Err(refused(other)),
+    let mut outcome = Ok(0);
+    for mut found in sessions::select(arguments.name.as_deref(), verb(request))? {
+        let who = sessions::who(&found.info);
+        match found.link.ask(request).and_then(done) {
+            Ok(()) => failure::note(&format!(
+                "session {} {who} {}",
+                found.info.name,
+                done_words(request, &found.info)
+            )),
+            Err(failure) => outcome = outcome.and(Err(failure)),
+        }
     }
-    let done = match request {
+    outcome
+}
+
+fn done(answer: Response) -> Result<(), Failure> {
+    match answer {
+        Response::Done => Ok(()),
+        other => Err(refused(other)),
+    }
+}
+
+fn done_words(request: &Request, info: &SessionInfo) -> &'static str {
+    let lingers = info.processes.is_empty() && !sessions::is_awaited(info);
+    match request {
         Request::Service { on: true } => "is on: hot blocks are served",
+        Request::Service { on: false } if lingers => "is ended: nobody was in it",
         Request::Service { on: false } => "is off: every read goes to the kernel",
         _ => "is flushed: no block held so far is read again; nodes evict them in time",
-    };
-    eprintln!("hooktool: session {} {done}", found.info.name);
-    Ok(0)
+    }
 }
 
 /// The command that makes an order.

@@ -5,7 +5,7 @@
 //! taken only when nobody else is left.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::session::Session;
 use super::{stats, sys};
@@ -36,13 +36,14 @@ impl Life {
     pub fn is_over(&mut self, session: &Session) -> bool {
         if self.is_inhabited(session) {
             self.empty_since = None;
+            session.note_inhabited();
             return false;
         }
-        let since = *self.empty_since.get_or_insert_with(|| {
-            stats::write_at_exit(session);
-            Instant::now()
-        });
-        since.elapsed() >= Duration::from_millis(session.config.linger_ms)
+        // A target may have come and gone between two looks: then the linger begins anew.
+        let is_news = stats::write_at_exit(session);
+        let since = self.empty_since.filter(|_| !is_news);
+        let since = *self.empty_since.insert(since.unwrap_or_else(Instant::now));
+        since.elapsed() >= session.linger()
     }
 
     fn is_inhabited(&mut self, session: &Session) -> bool {
@@ -72,7 +73,7 @@ impl Life {
 
 /// Processes that were started with this session in their environment. One that has lost it (a
 /// program may overwrite its own) is known by having joined, or not at all.
-fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
+pub fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };

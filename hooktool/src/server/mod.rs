@@ -39,6 +39,7 @@ mod viewers;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::client::NodeError;
 use self::nodes::Node;
@@ -47,6 +48,10 @@ use self::session::Session;
 use crate::config::ServeConfig;
 use crate::failure::Failure;
 use crate::ready::ReadyPipe;
+
+/// How long a start waits for the first word of its nodes. One that is there takes a few
+/// milliseconds.
+const MEET_LIMIT: Duration = Duration::from_millis(250);
 
 /// Runs the session described by `config` until its last process is gone (and its linger over).
 ///
@@ -59,6 +64,7 @@ use crate::ready::ReadyPipe;
 pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> {
     sys::block_signals();
     let session = prepare(config)?;
+    let troubles = session.troubles();
     let attach = attach::bind(&session.config.session.attach_socket())?;
     let viewers = viewers::bind(&session.config.session.control_socket())?;
     // Until it opens its first file, the target is known by its announcement.
@@ -82,7 +88,7 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
         viewers::run(session, &viewers)
     })?;
     start_drains(&session, 0)?;
-    ready.ready();
+    ready.ready(troubles);
     // The threads end by themselves within a second; the caller ends the process before that.
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| clock.run(&session)));
     session.end();
@@ -92,20 +98,12 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
     let nodes = nodes::from_config(&config, embedded::start)?;
-    let meetings: Vec<_> = nodes
-        .iter()
-        .map(|node| {
-            let node = Arc::clone(node);
-            std::thread::spawn(move || node.meet())
-        })
-        .collect();
-    for (node, meeting) in nodes.iter().zip(meetings) {
-        match meeting.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) if config.require => return Err(unreachable(node, &error)),
-            Ok(Err(error)) => tracing::warn!(node = %node.shown, %error, "not reached yet"),
-            Err(_) => return Err(broken()),
+    let limit = (!config.require).then_some(MEET_LIMIT);
+    for (node, error) in nodes::meet(&nodes, limit)? {
+        if config.require {
+            return Err(unreachable(&node, &error));
         }
+        tracing::warn!(node = %node.shown, %error, "not reached yet");
     }
     let pool_bytes = nodes
         .iter()
@@ -158,13 +156,15 @@ fn duty(
     let started = std::thread::Builder::new()
         .name(format!("hook-{name}"))
         .spawn(run);
-    started.map(|_| ()).map_err(|error| {
-        Failure::launch(
-            format!("cannot start a thread: {error}"),
-            "the hook server needs about ten",
-            "raise the limit of processes:  ulimit -u 4096   (or pids.max of the cgroup)",
-        )
-    })
+    started.map(|_| ()).map_err(|error| no_thread(&error))
+}
+
+fn no_thread(error: &std::io::Error) -> Failure {
+    Failure::launch(
+        format!("cannot start a thread: {error}"),
+        "the hook server needs about ten",
+        "raise the limit of processes:  ulimit -u 4096   (or pids.max of the cgroup)",
+    )
 }
 
 fn broken() -> Failure {

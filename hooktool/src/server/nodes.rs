@@ -17,6 +17,7 @@ use super::domain::Domain;
 use super::session::Session;
 use crate::config::{NodeAddr, ServeConfig};
 use crate::control;
+use crate::failure::Failure;
 
 /// Between two probes of a node that is well.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
@@ -136,6 +137,36 @@ impl Node {
         Some(format!("node {}: {trouble}", self.shown))
     }
 
+    /// What a user is to be told of a node that is of no use yet: what, what it means, what to
+    /// type.
+    pub fn complaint(&self) -> Option<String> {
+        let (state, why) = {
+            let health = self.health.lock();
+            (health.state, health.trouble.clone().unwrap_or_default())
+        };
+        let Target { host, port, .. } = &self.target;
+        let shown = &self.shown;
+        let until = "reads go to the disk until it answers";
+        match state {
+            control::NodeState::Up | control::NodeState::Slow => None,
+            control::NodeState::Connecting => Some(format!(
+                "memory node {shown} has not answered yet: {until}; see:  hooktool ps"
+            )),
+            control::NodeState::Unreachable => Some(format!(
+                "cannot reach memory node {shown}: {why}: {until}; start it there:  memnode \
+                 --listen {host}:{port}"
+            )),
+            control::NodeState::Unauthorized => Some(format!(
+                "memory node {shown} wants another password ({why}): every read goes to the disk; \
+                 give it:  --node redis://:PASSWORD@{host}:{port}"
+            )),
+            control::NodeState::Foreign => Some(format!(
+                "{shown} is no memory node ({why}): every read goes to the disk; see what listens \
+                 there:  ss -ltnp 'sport = :{port}'"
+            )),
+        }
+    }
+
     /// Health and smoothed round trip in nanoseconds (0: none yet), for the viewers.
     pub fn health(&self) -> (control::NodeState, u64) {
         let health = self.health.lock();
@@ -201,28 +232,6 @@ impl Node {
                     self.rest_deaf(session, pause);
                     pause = (pause * 2).min(PROBE_PAUSE_MAX);
                 }
-            }
-        }
-    }
-
-    /// The first contact, before the session is announced: fills the pool or says what is wrong.
-    ///
-    /// # Errors
-    ///
-    /// As `NodeError`.
-    pub fn meet(&self) -> Result<(), NodeError> {
-        let outcome = self.probe(&mut None);
-        let mut health = self.health.lock();
-        match outcome {
-            Ok((info, rtt_ns)) => {
-                note_well(&mut health, info, rtt_ns);
-                drop(health);
-                self.fill_pool();
-                Ok(())
-            }
-            Err(error) => {
-                note_ill(&mut health, &error);
-                Err(error)
             }
         }
     }
@@ -366,6 +375,65 @@ impl Node {
         *called = false;
         true
     }
+}
+
+/// What a node says at the first contact, in two words.
+enum Word {
+    /// The outcome of a probe.
+    Probed(Result<(Info, u64), NodeError>),
+    /// As many connections are ready as can be had.
+    Ready,
+}
+
+/// The first contact with all nodes at once, before the session is announced: notes how they are
+/// and makes connections. Waits for `limit` at most; a node that has not answered by then is met by
+/// its keeper. Returns those with which something is wrong.
+///
+/// # Errors
+///
+/// No thread is to be had.
+pub fn meet(
+    nodes: &[Arc<Node>],
+    limit: Option<Duration>,
+) -> Result<Vec<(Arc<Node>, NodeError)>, Failure> {
+    let (tell, told) = crossbeam_channel::unbounded();
+    for (number, node) in nodes.iter().enumerate() {
+        let (node, tell) = (Arc::clone(node), tell.clone());
+        let first_contact = move || {
+            let outcome = node.probe(&mut None);
+            let is_well = outcome.is_ok();
+            let _ = tell.send((number, Word::Probed(outcome)));
+            if is_well {
+                node.fill_pool();
+            }
+            let _ = tell.send((number, Word::Ready));
+        };
+        let thread = std::thread::Builder::new().name("hook-meet".into());
+        thread
+            .spawn(first_contact)
+            .map_err(|error| super::no_thread(&error))?;
+    }
+    drop(tell);
+    let until = limit.map(|limit| Instant::now() + limit);
+    let mut wrong = Vec::new();
+    let mut unready = nodes.len();
+    while unready > 0 {
+        let word = match until {
+            Some(until) => told.recv_deadline(until).ok(),
+            None => told.recv().ok(),
+        };
+        let Some((number, word)) = word else { break };
+        let mut health = nodes[number].health.lock();
+        match word {
+            Word::Probed(Ok((info, rtt_ns))) => note_well(&mut health, info, rtt_ns),
+            Word::Probed(Err(error)) => {
+                note_ill(&mut health, &error);
+                wrong.push((Arc::clone(&nodes[number]), error));
+            }
+            Word::Ready => unready -= 1,
+        }
+    }
+    Ok(wrong)
 }
 
 impl Flapping {

@@ -105,7 +105,7 @@ pub fn make(config: &ServeConfig, plan: Plan) -> Result<Mapped, Failure> {
                 sizes::show(layout.bytes)
             ),
             "the hook server shares this memory with the processes of the session",
-            "raise the address space limit (ulimit -v), or:  hooktool run --index 1MiB --local 0 ...",
+            "raise the limit (ulimit -v), or:  hooktool run --index 1MiB --local 0 ...",
         )
     })?;
     fill_in(config, plan, &region)?;

@@ -42,6 +42,20 @@ pub struct Globs {
 /// A descriptor that becomes readable when rung, for threads that sleep in poll(2).
 pub struct Bell(OwnedFd);
 
+/// What the targets of now asked for: begins anew when a target comes to a session in which nobody
+/// was left.
+#[derive(Clone, Debug)]
+pub struct Tenancy {
+    /// The first target.
+    pub target_pid: u32,
+    /// How long the session outlives its last process; the latest target decides.
+    pub linger: Duration,
+    /// Where the counters go at the end: every file that a target asked for.
+    pub stats_at_exit: Vec<PathBuf>,
+    /// The counters have been written.
+    pub is_written: bool,
+}
+
 /// The session.
 pub struct Session {
     /// What was asked for.
@@ -65,8 +79,7 @@ pub struct Session {
     placed: Mutex<Vec<bool>>,
     /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
     prover: OnceLock<Thread>,
-    /// Where the last statistics go; the latest start that named a file decides.
-    pub stats_at_exit: Mutex<Option<PathBuf>>,
+    tenancy: Mutex<Tenancy>,
     off: AtomicBool,
     ending: AtomicBool,
 }
@@ -100,6 +113,17 @@ impl AsFd for Bell {
     }
 }
 
+impl Tenancy {
+    fn of(config: &ServeConfig) -> Tenancy {
+        Tenancy {
+            target_pid: config.target_pid,
+            linger: Duration::from_millis(config.linger_ms),
+            stats_at_exit: config.stats_at_exit.iter().cloned().collect(),
+            is_written: false,
+        }
+    }
+}
+
 impl Session {
     /// Puts a session together and makes the region of this process' own credentials.
     ///
@@ -123,7 +147,7 @@ impl Session {
             placed: Mutex::new(nodes.iter().map(|node| node.is_placed()).collect()),
             nodes,
             prover: OnceLock::new(),
-            stats_at_exit: Mutex::new(config.stats_at_exit.clone()),
+            tenancy: Mutex::new(Tenancy::of(&config)),
             off: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             config,
@@ -217,13 +241,26 @@ impl Session {
         }
     }
 
-    /// Somebody comes to a session in which nobody was left. It is served, whatever `off` said to
-    /// those before. And nobody was here to keep the promise that owned files (`--own`) are written
-    /// by this session alone: what is held of them begins anew, under a new epoch.
-    pub fn begin_turn(&self) {
-        if self.off.load(Ordering::Relaxed) {
-            self.switch_service(true);
-        }
+    /// What the targets of now asked for.
+    pub fn tenancy(&self) -> Tenancy {
+        self.tenancy.lock().clone()
+    }
+
+    /// Whether the counters have still to be written; they count as written from now on.
+    pub fn take_writing(&self) -> bool {
+        !std::mem::replace(&mut self.tenancy.lock().is_written, true)
+    }
+
+    /// Somebody is here: the counters are to be written when nobody is.
+    pub fn note_inhabited(&self) {
+        self.tenancy.lock().is_written = false;
+    }
+
+    /// A target comes to a session in which nobody was left. Nobody was here to keep the promise
+    /// that owned files (`--own`) are written by this session alone: what is held of them begins
+    /// anew, under a new epoch.
+    pub fn begin_tenancy(&self, wanted: &ServeConfig) {
+        *self.tenancy.lock() = Tenancy::of(wanted);
         if self.config.own.is_empty() {
             return;
         }
@@ -235,15 +272,36 @@ impl Session {
         }
     }
 
+    /// A further target comes.
+    pub fn join_tenancy(&self, wanted: &ServeConfig) {
+        let mut tenancy = self.tenancy.lock();
+        tenancy.linger = Duration::from_millis(wanted.linger_ms);
+        let file = wanted.stats_at_exit.clone();
+        let new = file.filter(|file| !tenancy.stats_at_exit.contains(file));
+        tenancy.stats_at_exit.extend(new);
+    }
+
+    /// How long the session outlives its last process. Blocks that somebody has turned away from,
+    /// or that a verified read has found wrong, are not kept for the next target.
+    pub fn linger(&self) -> Duration {
+        match self.is_out_of_service() {
+            true => Duration::ZERO,
+            false => self.tenancy.lock().linger,
+        }
+    }
+
+    /// Whether the session was switched off, by its user or by a verified read that differed.
+    pub fn is_out_of_service(&self) -> bool {
+        let domains = self.domains();
+        let mut headers = domains.iter().map(|domain| domain.region.header());
+        self.off.load(Ordering::Relaxed) || headers.any(|header| !header.is_on(switch::SERVE))
+    }
+
     /// What the session is doing, and why where that needs a word.
     pub fn state(&self) -> (ServiceState, Option<String>) {
-        let domains = self.domains();
-        let serves = domains
-            .iter()
-            .all(|domain| domain.region.header().is_on(switch::SERVE));
         if self.off.load(Ordering::Relaxed) {
             (ServiceState::Off, None)
-        } else if !serves {
+        } else if self.is_out_of_service() {
             let means = "a served read, repeated through the kernel, differed";
             (ServiceState::Bypass, Some(means.into()))
         } else if self.config.mode == crate::config::Mode::Observe {
@@ -257,6 +315,11 @@ impl Session {
         } else {
             (ServiceState::Serving, None)
         }
+    }
+
+    /// What a user is to be told of nodes that are of no use yet, one line each.
+    pub fn troubles(&self) -> Vec<String> {
+        self.nodes.iter().filter_map(|n| n.complaint()).collect()
     }
 
     /// Whether any domain has opened its breaker for a node.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::path::Path;
 
 use grid::files::{EXCLUDED, FileRecord, JUDGED, OWNED, RecordRef, Trust};
 use grid::header::switch;
@@ -39,7 +40,7 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
         schema: SCHEMA,
         session: session.config.session,
         name: session.config.name.clone(),
-        pid: pid.unwrap_or(session.config.target_pid),
+        pid: pid.unwrap_or(session.tenancy().target_pid),
         state,
         reason,
         uptime_s: session.started.elapsed().as_secs_f64(),
@@ -82,7 +83,7 @@ pub fn session_info(session: &Session) -> SessionInfo {
         schema: SCHEMA,
         session: session.config.session,
         name: session.config.name.clone(),
-        pid: session.config.target_pid,
+        pid: session.tenancy().target_pid,
         server_pid: std::process::id(),
         mode: session.config.mode,
         state,
@@ -93,24 +94,38 @@ pub fn session_info(session: &Session) -> SessionInfo {
     }
 }
 
-/// Writes the last snapshot where `--stats-at-exit` says: whole or not at all.
-pub fn write_at_exit(session: &Session) {
-    let path = session.stats_at_exit.lock().clone();
-    let (Some(path), Some(snapshot)) = (path, snapshot(session, None)) else {
-        return;
+/// Writes the last snapshot to every file that `--stats-at-exit` named, once in a tenancy. False:
+/// it had been done.
+pub fn write_at_exit(session: &Session) -> bool {
+    let is_first = session.take_writing();
+    let files = session.tenancy().stats_at_exit;
+    if !is_first || files.is_empty() {
+        return is_first;
+    }
+    let Some(snapshot) = snapshot(session, None) else {
+        return true;
     };
+    for path in files {
+        if let Err(error) = write_whole(&path, &snapshot) {
+            tracing::error!(%error, path = %path.display(), "--stats-at-exit: not written");
+        }
+    }
+    true
+}
+
+/// Writes a file whole or not at all.
+fn write_whole(path: &Path, snapshot: &Snapshot) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     let write = || {
         let mut file = std::fs::File::create(&name)?;
-        serde_json::to_writer(&mut file, &snapshot)?;
+        serde_json::to_writer(&mut file, snapshot)?;
         file.write_all(b"\n")?;
-        std::fs::rename(&name, &path)
+        std::fs::rename(&name, path)
     };
-    if let Err(error) = write() {
-        tracing::error!(%error, path = %path.display(), "--stats-at-exit: not written");
+    write().inspect_err(|_| {
         let _ = std::fs::remove_file(&name);
-    }
+    })
 }
 
 /// Counters, and how many processes they are of that live.

@@ -19,7 +19,7 @@ use super::life::Life;
 use super::pressure::{Felt, Pressure};
 use super::region::{DEADLINE_US_FIRST, TOKENS_UNLIMITED};
 use super::session::{self, Session};
-use super::sys;
+use super::{stats, sys};
 
 /// Between two ticks.
 const TICK: Duration = Duration::from_millis(100);
@@ -74,6 +74,12 @@ impl Clock {
 
     /// Ticks until the session is over, a thread of the hook server failed, or SIGTERM comes.
     pub fn run(mut self, session: &Arc<Session>) {
+        self.tick_until_the_end(session);
+        // Once in a session's life, however it ends; nothing to do where `life` has done it.
+        stats::write_at_exit(session);
+    }
+
+    fn tick_until_the_end(&mut self, session: &Arc<Session>) {
         let mut next = Instant::now();
         while !session.is_ending() {
             self.tick(session);
@@ -83,7 +89,7 @@ impl Clock {
             next = (next + TICK).max(Instant::now());
             if rest_until(next) {
                 tracing::info!("told to end");
-                return;
+                break;
             }
         }
     }

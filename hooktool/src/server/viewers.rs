@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::members::Members;
 use super::session::{self, Session};
-use super::{stats, sys};
+use super::{life, stats, sys};
 use crate::config::ServeConfig;
 use crate::control::{LINE_BYTES_MAX, Request, Response};
 use crate::failure::Failure;
@@ -51,16 +52,16 @@ pub fn run(session: &Session, listener: &UnixListener) {
         while !session.is_ending() {
             session::wait_for(&[listener.as_fd()], Some(PATIENCE));
             while let Ok((viewer, _)) = listener.accept() {
-                let allowed = may_view(&viewer);
-                if !allowed || viewers.fetch_add(1, Ordering::Relaxed) >= VIEWERS_MAX {
-                    if allowed {
-                        viewers.fetch_sub(1, Ordering::Relaxed);
-                    }
+                let Some(peer) = may_view(&viewer) else {
+                    continue;
+                };
+                if viewers.fetch_add(1, Ordering::Relaxed) >= VIEWERS_MAX {
+                    viewers.fetch_sub(1, Ordering::Relaxed);
                     continue;
                 }
                 let viewers = Arc::clone(&viewers);
                 scope.spawn(move || {
-                    let _ = converse(session, viewer);
+                    let _ = converse(session, viewer, peer.pid);
                     viewers.fetch_sub(1, Ordering::Relaxed);
                 });
             }
@@ -68,12 +69,13 @@ pub fn run(session: &Session, listener: &UnixListener) {
     });
 }
 
-fn may_view(viewer: &UnixStream) -> bool {
-    sys::peer(viewer.as_fd()).is_ok_and(|peer| peer.uid == 0 || peer.uid == sys::effective_user())
+fn may_view(viewer: &UnixStream) -> Option<sys::Peer> {
+    let peer = sys::peer(viewer.as_fd()).ok()?;
+    (peer.uid == 0 || peer.uid == sys::effective_user()).then_some(peer)
 }
 
 /// Reads requests and answers them until the viewer leaves or the session ends.
-fn converse(session: &Session, viewer: UnixStream) -> std::io::Result<()> {
+fn converse(session: &Session, viewer: UnixStream, viewer_pid: u32) -> std::io::Result<()> {
     viewer.set_nonblocking(false)?;
     viewer.set_write_timeout(Some(PATIENCE))?;
     let mut answers = viewer.try_clone()?;
@@ -95,7 +97,7 @@ fn converse(session: &Session, viewer: UnixStream) -> std::io::Result<()> {
             return Ok(());
         }
         let response = match serde_json::from_slice(&line) {
-            Ok(request) => answer(session, request),
+            Ok(request) => answer(session, request, viewer_pid),
             Err(error) => refused(
                 &format!("not a request of this release: {error}"),
                 "viewer and hook server are of different releases",
@@ -111,7 +113,7 @@ fn converse(session: &Session, viewer: UnixStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer(session: &Session, request: Request) -> Response {
+fn answer(session: &Session, request: Request, viewer_pid: u32) -> Response {
     match request {
         Request::Session => Response::Session(stats::session_info(session)),
         Request::Snapshot { pid } => match stats::snapshot(session, pid) {
@@ -132,48 +134,83 @@ fn answer(session: &Session, request: Request) -> Response {
             }
             Response::Done
         }
+        // In another pid namespace its number would be another process' here.
+        Request::Join { pid, .. } if pid != viewer_pid => refused(
+            &format!("process {pid} is not who asks"),
+            "the hook server must see the process that joins",
+            "run both in the same pid namespace",
+        ),
         Request::Join { pid, wanted } => admit(session, pid, &wanted),
+        Request::Compare { wanted } => compare(session, &wanted),
         Request::End => end(session),
     }
 }
 
-/// Lets a launcher's process into the session, before it becomes the target. A session that nobody
-/// was in begins a new turn: served, and with nothing of the files it owned.
+/// Lets a launcher's process into the session, before it becomes the target. Others may be in it:
+/// whoever asks for the same settings under the same name means the same session.
 fn admit(session: &Session, pid: u32, wanted: &ServeConfig) -> Response {
     let mut members = session.members.lock();
-    let is_inhabited = members.has_living();
-    let differences = session.config.differences(wanted);
-    if !differences.is_empty() {
+    let is_inhabited = is_inhabited(session, &mut members);
+    let settings = objections(session, is_inhabited, wanted);
+    if !settings.is_empty() {
         return Response::Differs {
-            settings: differences.into_iter().map(String::from).collect(),
+            settings,
             is_inhabited,
         };
     }
-    if !is_inhabited {
-        session.begin_turn();
-    }
-    if wanted.stats_at_exit.is_some() {
-        session
-            .stats_at_exit
-            .lock()
-            .clone_from(&wanted.stats_at_exit);
-    }
-    match members.await_process(pid) {
-        Ok(()) => Response::Joined {
-            token: session.config.token,
-            shim: session.config.shim.clone(),
-        },
-        Err(error) => refused(
+    if let Err(error) = members.await_process(pid) {
+        return refused(
             &format!("process {pid}: {error}"),
             "the hook server must see the process that joins",
             "run both in the same pid namespace",
-        ),
+        );
     }
+    // From here on nobody takes the session for empty.
+    drop(members);
+    if is_inhabited {
+        session.join_tenancy(wanted);
+    } else {
+        // Where nobody has noticed yet that the last ones are gone, theirs are written first.
+        stats::write_at_exit(session);
+        session.begin_tenancy(wanted);
+    }
+    Response::Joined {
+        token: session.config.token,
+        shim: session.config.shim.clone(),
+        troubles: session.troubles(),
+    }
+}
+
+/// What would come of `admit`.
+fn compare(session: &Session, wanted: &ServeConfig) -> Response {
+    let is_inhabited = is_inhabited(session, &mut session.members.lock());
+    Response::Differs {
+        settings: objections(session, is_inhabited, wanted),
+        is_inhabited,
+    }
+}
+
+/// What speaks against letting somebody in who asks for `wanted`.
+fn objections(session: &Session, is_inhabited: bool, wanted: &ServeConfig) -> Vec<String> {
+    let differences = session.config.differences(wanted);
+    let mut objections: Vec<String> = differences.into_iter().map(String::from).collect();
+    if session.is_out_of_service() {
+        objections.push("it is switched off".into());
+    } else if !is_inhabited && session.linger().is_zero() {
+        objections.push("it is about to end".into());
+    }
+    objections
+}
+
+/// Whether a process is in the session, or carries it and has not joined yet.
+fn is_inhabited(session: &Session, members: &mut Members) -> bool {
+    members.has_living() || !life::carriers(&session.config).is_empty()
 }
 
 /// Ends a session that lingers.
 fn end(session: &Session) -> Response {
-    if session.members.lock().has_living() {
+    let mut members = session.members.lock();
+    if is_inhabited(session, &mut members) {
         return refused(
             &format!("session {} has processes", session.config.name),
             "they would go on without being served",

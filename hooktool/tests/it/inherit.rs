@@ -9,7 +9,6 @@ use crate::house::{self, HOOKTOOL, driver, err, nobody, out, status};
 /// Runs a shell that prepares something and executes `$@`: natively and by hooktool. The script
 /// sees the same words either way.
 fn both(prepare: &str, words: &[&str]) -> (std::process::Output, std::process::Output) {
-    let node = nobody();
     let script = format!("{prepare} exec \"$@\"");
     let shell = |before: &[&str]| {
         let mut command = Command::new("sh");
@@ -17,7 +16,10 @@ fn both(prepare: &str, words: &[&str]) -> (std::process::Output, std::process::O
         command.args(["-c", &script, "sh"]).args(before).args(words);
         command.stdin(Stdio::null()).output().unwrap()
     };
-    (shell(&[]), shell(&[HOOKTOOL, "run", "--node", &node, "--"]))
+    (
+        shell(&[]),
+        shell(&[HOOKTOOL, "run", "--node", house::NODE, "--"]),
+    )
 }
 
 fn same(prepare: &str, words: &[&str]) {

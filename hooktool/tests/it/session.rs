@@ -16,13 +16,18 @@ pub fn end(name: &str) {
     });
 }
 
-/// The session's line of `ps -j`.
-fn find(name: &str) -> Option<serde_json::Value> {
+/// The lines of `ps -j` of the sessions of a name.
+fn all(name: &str) -> Vec<serde_json::Value> {
     let text = out(&run(&["ps", "-j"]));
     let lines = text
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.into_iter().find(|info| info["name"] == name)
+    lines.filter(|info| info["name"] == name).collect()
+}
+
+/// The first of them.
+fn find(name: &str) -> Option<serde_json::Value> {
+    all(name).into_iter().next()
 }
 
 fn name(test: &str) -> String {
@@ -54,10 +59,13 @@ impl Drop for Sleeper {
 }
 
 fn sleeper(name: &str) -> Sleeper {
+    sleeper_of(name, &[])
+}
+
+fn sleeper_of(name: &str, flags: &[&str]) -> Sleeper {
     let node = nobody();
-    let words = [
-        "run", "--node", &node, "--name", name, "--linger", "0", "--", "sleep", "600",
-    ];
+    let fixed = ["run", "--node", &node, "--name", name, "--linger", "0"];
+    let words = [&fixed[..], flags, &["--", "sleep", "600"]].concat();
     let mut command = house::hooktool(&words);
     let child = Sleeper(command.stdin(Stdio::null()).spawn().unwrap());
     wait_for("the session", || find(name));
@@ -111,6 +119,20 @@ fn statistics_come_as_lines_and_as_json() {
 }
 
 #[test]
+fn a_node_that_is_not_there_is_told_in_one_line() {
+    let node = nobody();
+    let output = run(&["run", "--node", &node, "--", "echo", "ran"]);
+    assert_eq!((status(&output), out(&output).as_str()), (0, "ran\n"));
+    let text = err(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.starts_with(&format!("hooktool: cannot reach memory node {node}: ")),
+        "{text}"
+    );
+    assert!(text.contains("memnode --listen"), "{text}");
+}
+
+#[test]
 fn an_interrupt_ends_a_viewer_well() {
     let name = name("interrupt");
     let child = sleeper(&name);
@@ -130,30 +152,162 @@ fn an_interrupt_ends_a_viewer_well() {
     drop(child);
 }
 
+/// `hooktool run` of a session that lingers for an hour.
+fn start(name: &str, flags: &[&str], target: &[&str]) -> std::process::Output {
+    let fixed = [
+        "run",
+        "--node",
+        house::NODE,
+        "--name",
+        name,
+        "--linger",
+        "1h",
+    ];
+    run(&[&fixed[..], flags, &["--"], target].concat())
+}
+
 #[test]
 fn a_lingering_session_is_found_again_by_its_name() {
     let name = name("linger");
-    let node = nobody();
-    let words = [
-        "run", "--node", &node, "--name", &name, "--linger", "1h", "--", "true",
-    ];
-    assert_eq!(status(&run(&words)), 0);
+    let output = start(&name, &[], &["true"]);
+    assert_eq!((status(&output), err(&output)), (0, String::new()));
     let first = find(&name).unwrap()["session"].clone();
-    let output = run(&words);
-    assert_eq!(status(&output), 0, "{}", err(&output));
+    let output = start(&name, &[], &["true"]);
+    assert_eq!((status(&output), err(&output)), (0, String::new()));
     assert_eq!(find(&name).unwrap()["session"], first);
     end(&name);
 }
 
 #[test]
-fn a_name_in_use_is_refused() {
+fn a_lingering_session_with_other_settings_makes_room() {
+    let name = name("other");
+    assert_eq!(status(&start(&name, &[], &["true"])), 0);
+    let mut last = find(&name).unwrap()["session"].clone();
+    for flags in [
+        &["--own", "/srv/**"][..],
+        &["--exclude", "/srv/**"],
+        &["--mode", "observe"],
+        &["--local", "1MiB"],
+        &["--verify", "1%"],
+    ] {
+        let would = out(&start(&name, &[flags, &["--dry-run"]].concat(), &["true"]));
+        assert!(would.contains("ends session"), "{would}");
+        assert!(would.contains(&format!("differs: {}", flags[0])), "{would}");
+        assert_eq!(
+            find(&name).unwrap()["session"],
+            last,
+            "a dry run ends nothing"
+        );
+        let output = start(&name, flags, &["true"]);
+        assert_eq!(
+            (status(&output), err(&output)),
+            (0, String::new()),
+            "{flags:?}"
+        );
+        assert_eq!(all(&name).len(), 1, "{flags:?}: the old one is gone");
+        let now = find(&name).unwrap()["session"].clone();
+        assert_ne!(now, last, "{flags:?}");
+        last = now;
+        let again = out(&start(&name, &[flags, &["--dry-run"]].concat(), &["true"]));
+        assert!(again.contains("joins session"), "{flags:?}: {again}");
+        // Undone, so that the next one differs by its own flag alone.
+        assert_eq!(status(&start(&name, &[], &["true"])), 0);
+        last.clone_from(&find(&name).unwrap()["session"]);
+    }
+    end(&name);
+}
+
+#[test]
+fn every_start_gets_its_counters_where_it_asked_for_them() {
+    let name = name("files");
+    let file = |nth: &str| workshop().join(format!("{name}-{nth}.json"));
+    for nth in ["one", "two"] {
+        let path = file(nth);
+        let flags = ["--stats-at-exit", path.to_str().unwrap()];
+        assert_eq!(status(&start(&name, &flags, &["true"])), 0);
+        wait_for("the counters", || path.exists().then_some(()));
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(status(&start(&name, &[], &["true"])), 0);
+    assert!(
+        !file("one").exists(),
+        "the first start's file is not written again"
+    );
+    end(&name);
+}
+
+#[test]
+fn off_ends_a_session_that_nobody_is_in() {
+    let name = name("off-idle");
+    assert_eq!(status(&start(&name, &[], &["true"])), 0);
+    wait_for("the end of the target", || {
+        err(&run(&["off", &name]))
+            .contains("is ended")
+            .then_some(())
+    });
+    wait_for("the end of the session", || {
+        find(&name).is_none().then_some(())
+    });
+}
+
+#[test]
+fn a_second_start_under_a_name_is_let_in_or_stands_beside() {
     let name = name("twice");
-    let child = sleeper(&name);
-    let node = nobody();
-    let output = run(&["run", "--node", &node, "--name", &name, "--", "true"]);
-    assert_eq!(status(&output), 125, "{}", err(&output));
-    assert_eq!(err(&output).lines().count(), 3, "{}", err(&output));
-    drop(child);
+    let first = sleeper(&name);
+    let node = find(&name).unwrap()["nodes"][0]["addr"].clone();
+    let node = node.as_str().unwrap();
+    let second = |flags: &[&str]| {
+        let fixed = ["run", "--node", node, "--name", &name, "--linger", "0"];
+        run(&[&fixed[..], flags, &["--", "echo", "ran"]].concat())
+    };
+    let output = second(&[]);
+    assert_eq!((status(&output), out(&output).as_str()), (0, "ran\n"));
+    assert!(!err(&output).contains("second one"), "{}", err(&output));
+    assert_eq!(all(&name).len(), 1);
+    let output = second(&["--mode", "observe"]);
+    assert_eq!((status(&output), out(&output).as_str()), (0, "ran\n"));
+    let told = err(&output);
+    let told: Vec<_> = told.lines().filter(|l| l.contains("second one")).collect();
+    assert_eq!(told.len(), 1, "{}", err(&output));
+    assert!(
+        told[0].contains(&format!("(process {})", first.id())),
+        "{told:?}"
+    );
+    assert!(told[0].contains("--mode"), "{told:?}");
+    drop(first);
+}
+
+#[test]
+fn orders_are_for_every_session_of_the_name() {
+    let name = name("both");
+    let pair = [sleeper(&name), sleeper_of(&name, &["--mode", "observe"])];
+    wait_for("both sessions", || (all(&name).len() == 2).then_some(()));
+    let off = run(&["off", &name]);
+    assert_eq!(status(&off), 0, "{}", err(&off));
+    for child in &pair {
+        let line = format!("session {name} (process {}) is off", child.id());
+        assert!(err(&off).contains(&line), "{}", err(&off));
+    }
+    assert!(all(&name).iter().all(|info| info["state"] == "off"));
+    let one = pair[0].id().to_string();
+    assert_eq!(status(&run(&["on", &one])), 0);
+    let states: Vec<_> = all(&name)
+        .iter()
+        .map(|info| info["state"].clone())
+        .collect();
+    assert_eq!(
+        states.iter().filter(|state| *state == "off").count(),
+        1,
+        "{states:?}"
+    );
+    let output = run(&["stats", &name]);
+    assert_eq!(status(&output), 2, "{}", err(&output));
+    for child in &pair {
+        assert!(err(&output).contains(&format!("(process {})", child.id())));
+    }
+    let lines = out(&run(&["stats", "-j", &name]));
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    drop(pair);
 }
 
 #[test]

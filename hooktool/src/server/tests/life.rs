@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fake_node::FakeNode;
 use super::stage::{Stage, as_player, config, eventually, say_and_wait};
+use crate::config::{Fill, Mode, ServeConfig};
 use crate::control::{Request, Response};
 
 /// A path for `--stats-at-exit`, its own for every caller.
@@ -115,24 +116,115 @@ fn a_linger_waits_for_the_next_target_and_keeps_the_blocks() {
     first.wait().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(400));
     assert!(!stage.server.is_finished());
-    let request = Request::Join {
-        pid: std::process::id(),
-        idle_only: true,
-    };
-    let Response::Joined { token, .. } = stage.ask(&request) else {
+    let wanted = join(&stage.config);
+    let Response::Joined { token, .. } = stage.ask(&wanted) else {
         panic!("not let in")
     };
     assert_eq!(token, stage.config.token);
-    let second = Request::Join {
-        pid: std::process::id(),
-        idle_only: true,
-    };
-    assert!(matches!(stage.ask(&second), Response::Refused { .. }));
     stage.join();
     eventually("a member", || match stage.ask(&Request::Session) {
         Response::Session(info) => info.processes.len() == 1,
         other => panic!("{other:?}"),
     });
+    assert!(
+        matches!(stage.ask(&wanted), Response::Joined { .. }),
+        "the same settings mean the same session, whoever is in it"
+    );
+}
+
+/// This process asks to be let in, with the settings of `config`.
+fn join(config: &ServeConfig) -> Request {
+    let wanted = ServeConfig {
+        target_pid: std::process::id(),
+        ..config.clone()
+    };
+    Request::Join {
+        pid: std::process::id(),
+        wanted: Box::new(wanted),
+    }
+}
+
+/// What another start types differently.
+type Change = fn(&mut ServeConfig);
+
+/// A session that lingers, after its target has ended.
+fn lingering(change: impl Fn(&mut ServeConfig)) -> Stage {
+    let node = FakeNode::start();
+    let mut target = Command::new("true").spawn().unwrap();
+    let mut config = config(vec![node.addr()]);
+    (config.target_pid, config.linger_ms) = (target.id(), 600_000);
+    change(&mut config);
+    let stage = Stage::start(config).expect("the session can be made");
+    target.wait().unwrap();
+    stage
+}
+
+#[test]
+fn a_start_that_asks_for_something_else_is_not_let_in_and_may_end_a_linger() {
+    let stage = lingering(|_| ());
+    let changes: [(&str, Change); 8] = [
+        ("--own", |config| config.own.push("/srv/**".into())),
+        ("--exclude", |config| config.exclude.push("/srv/**".into())),
+        ("--node", |config| config.nodes.clear()),
+        ("--index", |config| config.index_bytes = None),
+        ("--mode", |config| config.mode = Mode::Observe),
+        ("--verify", |config| config.verify_ppm = 7),
+        ("--fill", |config| config.fill = Fill::Always),
+        ("the hook driver", |config| config.shim = "/other.so".into()),
+    ];
+    for (setting, change) in changes {
+        let mut wanted = stage.config.clone();
+        change(&mut wanted);
+        let expected = Response::Differs {
+            settings: vec![setting.into()],
+            is_inhabited: false,
+        };
+        assert_eq!(stage.ask(&join(&wanted)), expected);
+        let wanted = Box::new(wanted);
+        assert_eq!(stage.ask(&Request::Compare { wanted }), expected);
+    }
+    assert_eq!(stage.ask(&Request::End), Response::Done);
+    stage.server.join().unwrap().expect("an orderly end");
+}
+
+#[test]
+fn a_session_with_processes_is_not_ended_by_a_start() {
+    let node = FakeNode::start();
+    let stage = Stage::with_nodes(vec![node.addr()]);
+    let mut wanted = stage.config.clone();
+    wanted.verify_ppm = 7;
+    assert_eq!(
+        stage.ask(&join(&wanted)),
+        Response::Differs {
+            settings: vec!["--verify".into()],
+            is_inhabited: true,
+        }
+    );
+    assert!(matches!(stage.ask(&Request::End), Response::Refused { .. }));
+}
+
+#[test]
+fn who_joins_a_linger_brings_its_own_end() {
+    let first = stats_path();
+    let stage = lingering(|config| config.stats_at_exit = Some(first.clone()));
+    let second = stats_path();
+    let mut wanted = stage.config.clone();
+    (wanted.stats_at_exit, wanted.linger_ms) = (Some(second.clone()), 1);
+    assert!(matches!(stage.ask(&join(&wanted)), Response::Joined { .. }));
+    eventually("the first turn's counters are written", || first.exists());
+    std::fs::remove_file(&first).unwrap();
+    let Response::Session(info) = stage.ask(&Request::Session) else {
+        panic!("no session")
+    };
+    assert_eq!(info.pid, std::process::id());
+    assert!(!second.exists(), "somebody is announced");
+}
+
+#[test]
+fn what_was_switched_off_does_not_linger() {
+    let stage = lingering(|_| ());
+    assert_eq!(stage.ask(&Request::Service { on: false }), Response::Done);
+    stage.server.join().unwrap().expect("an orderly end");
 }
 
 #[test]
@@ -155,12 +247,8 @@ fn a_process_of_another_session_keeps_nobody_alive() {
         .spawn()
         .unwrap();
     let stage = Stage::start(other).expect("the session can be made");
-    let taken = Request::Join {
-        pid: std::process::id(),
-        idle_only: true,
-    };
     assert!(
-        matches!(stage.ask(&taken), Response::Refused { .. }),
+        matches!(stage.ask(&Request::End), Response::Refused { .. }),
         "its target has yet to join"
     );
     target.kill().unwrap();

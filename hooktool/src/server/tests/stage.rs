@@ -77,6 +77,8 @@ pub struct Stage {
     pub config: ServeConfig,
     /// The server; it ends with the session.
     pub server: JoinHandle<Result<(), Failure>>,
+    /// What it said of its nodes when it was ready.
+    pub troubles: Vec<String>,
 }
 
 impl Stage {
@@ -97,7 +99,11 @@ impl Stage {
             }
             outcome
         });
-        ready::wait(reader).map(|()| Stage { config, server })
+        ready::wait(reader).map(|troubles| Stage {
+            config,
+            server,
+            troubles,
+        })
     }
 
     /// Connects to the attach socket and says nothing yet.

@@ -89,6 +89,12 @@ fn a_node_that_is_not_there_is_named_and_with_require_nothing_starts() {
     let addr = gone.addr();
     drop(gone);
     let stage = Stage::with_nodes(vec![addr.clone()]);
+    let [trouble] = &stage.troubles[..] else {
+        panic!("one line: {:?}", stage.troubles)
+    };
+    for part in ["cannot reach", &addr.to_string(), "memnode --listen"] {
+        assert!(trouble.contains(part), "{trouble}");
+    }
     let Response::Session(info) = stage.ask(&Request::Session) else {
         panic!("no session")
     };
@@ -100,6 +106,21 @@ fn a_node_that_is_not_there_is_named_and_with_require_nothing_starts() {
     let failure = Stage::start(config).err().expect("refused");
     assert!(failure.what.contains(&addr.to_string()), "{failure}");
     assert_eq!(failure.kind.exit_status(), 125);
+}
+
+#[test]
+fn a_node_that_says_nothing_is_named_and_keeps_nobody_waiting() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let addr = NodeAddr::Memnode {
+        host: "127.0.0.1".into(),
+        port,
+    };
+    let stage = Stage::with_nodes(vec![addr.clone()]);
+    assert_eq!(stage.troubles.len(), 1, "{:?}", stage.troubles);
+    assert!(stage.troubles[0].contains(&addr.to_string()));
+    let well = FakeNode::start();
+    assert!(Stage::with_nodes(vec![well.addr()]).troubles.is_empty());
 }
 
 #[test]
