@@ -39,11 +39,22 @@ impl Life {
             session.note_inhabited();
             return false;
         }
+        // Under the lock under which a target is let in: it comes before this, or is turned away.
+        let mut members = session.members.lock();
+        if members.has_any() {
+            return false;
+        }
+        let files = session.take_writing();
         // A target may have come and gone between two looks: then the linger begins anew.
-        let is_news = stats::write_at_exit(session);
-        let since = self.empty_since.filter(|_| !is_news);
+        let since = self.empty_since.filter(|_| files.is_none());
         let since = *self.empty_since.insert(since.unwrap_or_else(Instant::now));
-        since.elapsed() >= session.linger()
+        let is_over = since.elapsed() >= session.linger();
+        if is_over {
+            members.close();
+        }
+        drop(members);
+        stats::write_at_exit(session, files);
+        is_over
     }
 
     fn is_inhabited(&mut self, session: &Session) -> bool {

@@ -47,6 +47,8 @@ pub struct Members {
     awaited: Vec<Awaited>,
     /// Processes that have ever joined.
     pub joins: u64,
+    /// The session is about to end: no further target is let in.
+    is_closed: bool,
 }
 
 /// A process that shows up, as `attach` has checked it.
@@ -160,6 +162,16 @@ impl Members {
         self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
         let mut members = self.by_pid.values();
         !self.awaited.is_empty() || members.any(|member| !sys::is_over(&*member.pidfd))
+    }
+
+    /// The session ends, and nobody is here: no further target is let in.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether no further target is let in.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Members, by number.

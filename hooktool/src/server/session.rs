@@ -2,7 +2,7 @@
 //! and the bells by which they wake each other.
 //!
 //! Made by `serve`, handed to every thread. Locks are held for moments and never two at a time,
-//! except that `members` may be held while a domain's `frozen` or `totals` is taken.
+//! except that `members` may be held while `tenancy` or a domain's `frozen` or `totals` is taken.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -246,9 +246,11 @@ impl Session {
         self.tenancy.lock().clone()
     }
 
-    /// Whether the counters have still to be written; they count as written from now on.
-    pub fn take_writing(&self) -> bool {
-        !std::mem::replace(&mut self.tenancy.lock().is_written, true)
+    /// The files to which the counters are still to be written; they count as written from now on.
+    pub fn take_writing(&self) -> Option<Vec<PathBuf>> {
+        let mut tenancy = self.tenancy.lock();
+        let was_written = std::mem::replace(&mut tenancy.is_written, true);
+        (!was_written).then(|| tenancy.stats_at_exit.clone())
     }
 
     /// Somebody is here: the counters are to be written when nobody is.

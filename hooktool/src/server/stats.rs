@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grid::files::{EXCLUDED, FileRecord, JUDGED, OWNED, RecordRef, Trust};
 use grid::header::switch;
@@ -94,23 +94,20 @@ pub fn session_info(session: &Session) -> SessionInfo {
     }
 }
 
-/// Writes the last snapshot to every file that `--stats-at-exit` named, once in a tenancy. False:
-/// it had been done.
-pub fn write_at_exit(session: &Session) -> bool {
-    let is_first = session.take_writing();
-    let files = session.tenancy().stats_at_exit;
-    if !is_first || files.is_empty() {
-        return is_first;
+/// Writes the last snapshot to the files that `Session::take_writing` has given out.
+pub fn write_at_exit(session: &Session, files: Option<Vec<PathBuf>>) {
+    let files = files.unwrap_or_default();
+    if files.is_empty() {
+        return;
     }
     let Some(snapshot) = snapshot(session, None) else {
-        return true;
+        return;
     };
     for path in files {
         if let Err(error) = write_whole(&path, &snapshot) {
             tracing::error!(%error, path = %path.display(), "--stats-at-exit: not written");
         }
     }
-    true
 }
 
 /// Writes a file whole or not at all.

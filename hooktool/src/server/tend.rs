@@ -76,7 +76,7 @@ impl Clock {
     pub fn run(mut self, session: &Arc<Session>) {
         self.tick_until_the_end(session);
         // Once in a session's life, however it ends; nothing to do where `life` has done it.
-        stats::write_at_exit(session);
+        stats::write_at_exit(session, session.take_writing());
     }
 
     fn tick_until_the_end(&mut self, session: &Arc<Session>) {

@@ -151,7 +151,7 @@ fn answer(session: &Session, request: Request, viewer_pid: u32) -> Response {
 fn admit(session: &Session, pid: u32, wanted: &ServeConfig) -> Response {
     let mut members = session.members.lock();
     let is_inhabited = is_inhabited(session, &mut members);
-    let settings = objections(session, is_inhabited, wanted);
+    let settings = objections(session, &members, wanted);
     if !settings.is_empty() {
         return Response::Differs {
             settings,
@@ -171,7 +171,7 @@ fn admit(session: &Session, pid: u32, wanted: &ServeConfig) -> Response {
         session.join_tenancy(wanted);
     } else {
         // Where nobody has noticed yet that the last ones are gone, theirs are written first.
-        stats::write_at_exit(session);
+        stats::write_at_exit(session, session.take_writing());
         session.begin_tenancy(wanted);
     }
     Response::Joined {
@@ -183,20 +183,20 @@ fn admit(session: &Session, pid: u32, wanted: &ServeConfig) -> Response {
 
 /// What would come of `admit`.
 fn compare(session: &Session, wanted: &ServeConfig) -> Response {
-    let is_inhabited = is_inhabited(session, &mut session.members.lock());
+    let mut members = session.members.lock();
     Response::Differs {
-        settings: objections(session, is_inhabited, wanted),
-        is_inhabited,
+        settings: objections(session, &members, wanted),
+        is_inhabited: is_inhabited(session, &mut members),
     }
 }
 
 /// What speaks against letting somebody in who asks for `wanted`.
-fn objections(session: &Session, is_inhabited: bool, wanted: &ServeConfig) -> Vec<String> {
+fn objections(session: &Session, members: &Members, wanted: &ServeConfig) -> Vec<String> {
     let differences = session.config.differences(wanted);
     let mut objections: Vec<String> = differences.into_iter().map(String::from).collect();
     if session.is_out_of_service() {
         objections.push("it is switched off".into());
-    } else if !is_inhabited && session.linger().is_zero() {
+    } else if members.is_closed() {
         objections.push("it is about to end".into());
     }
     objections
@@ -217,6 +217,7 @@ fn end(session: &Session) -> Response {
             "hooktool ps",
         );
     }
+    members.close();
     session.end();
     Response::Done
 }
