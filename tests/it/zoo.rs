@@ -50,6 +50,7 @@ zoo!(
     bare_environment,
     before_and_after_main,
     cancelled,
+    cancelled_writers,
     closes_all,
     copies,
     direct,

@@ -48,6 +48,11 @@ pub fn compile_scrubber(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("scrubber.c"), "scrubber")
 }
 
+/// Compiles the deserter, which leaves calls by cancellation and by long jumps.
+pub fn compile_deserter(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("deserter.c"), "deserter")
+}
+
 fn compile_source(bed: &Bed, source: &Path, name: &str) -> PathBuf {
     let text = std::fs::read_to_string(source)
         .unwrap_or_else(|error| panic!("{}: {error}", source.display()));

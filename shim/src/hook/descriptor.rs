@@ -10,24 +10,18 @@
 #![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{DIR, c_char, c_int, c_long, c_uint, mode_t};
-use redhook::real;
 
-use super::hk_hook;
+use super::counted::hk_counted_path;
+use super::{caught, hk_point};
 use crate::fdtable::{forget, forget_range};
-use crate::write::{after_path, before_path, give_up};
+use crate::write::give_up;
 
 /// An open: `O_TRUNC` changes the file the path names, and a process with an io_uring may write
 /// whatever it opens for writing in ways nobody sees.
 macro_rules! open_with {
     ($dirfd:expr, $path:expr, $flags:expr, $real:expr) => {{
         let truncates = $flags & libc::O_TRUNC != 0;
-        let pending = if truncates {
-            before_path($dirfd, $path)
-        } else {
-            None
-        };
-        let fd = $real;
-        after_path(pending);
+        let fd = hk_counted_path!(truncates, $dirfd, $path, $real);
         opened(fd, $flags);
         fd
     }};
@@ -37,7 +31,7 @@ fn opened(fd: c_int, flags: c_int) {
     if fd >= 0 {
         forget(fd);
         if flags & libc::O_ACCMODE != libc::O_RDONLY && super::asynchronous::has_ring() {
-            give_up(fd);
+            caught((), || give_up(fd));
         }
     }
 }
@@ -52,90 +46,89 @@ fn replaced(fd: c_int) -> c_int {
 const CWD: c_int = libc::AT_FDCWD;
 const CREATE: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
 
-hk_hook! {
-    fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hk_open {
-        open_with!(CWD, path, flags, real!(open)(path, flags, mode))
+hk_point! {
+    fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+        open_with!(CWD, path, flags, real::open()(path, flags, mode))
     }
-    fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hk_open64 {
-        open_with!(CWD, path, flags, real!(open64)(path, flags, mode))
+    fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+        open_with!(CWD, path, flags, real::open64()(path, flags, mode))
     }
-    fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hk_openat {
-        open_with!(dir, path, flags, real!(openat)(dir, path, flags, mode))
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+        open_with!(dir, path, flags, real::openat()(dir, path, flags, mode))
     }
-    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
-    => hk_openat64 {
-        open_with!(dir, path, flags, real!(openat64)(dir, path, flags, mode))
+    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+        open_with!(dir, path, flags, real::openat64()(dir, path, flags, mode))
     }
-    fn __open_2(path: *const c_char, flags: c_int) -> c_int => hk_open_2 {
-        open_with!(CWD, path, flags, real!(__open_2)(path, flags))
+    fn __open_2(path: *const c_char, flags: c_int) -> c_int {
+        open_with!(CWD, path, flags, real::__open_2()(path, flags))
     }
-    fn __open64_2(path: *const c_char, flags: c_int) -> c_int => hk_open64_2 {
-        open_with!(CWD, path, flags, real!(__open64_2)(path, flags))
+    fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
+        open_with!(CWD, path, flags, real::__open64_2()(path, flags))
     }
-    fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int => hk_openat_2 {
-        open_with!(dir, path, flags, real!(__openat_2)(dir, path, flags))
+    fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+        open_with!(dir, path, flags, real::__openat_2()(dir, path, flags))
     }
-    fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int => hk_openat64_2 {
-        open_with!(dir, path, flags, real!(__openat64_2)(dir, path, flags))
+    fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+        open_with!(dir, path, flags, real::__openat64_2()(dir, path, flags))
     }
-    fn creat(path: *const c_char, mode: mode_t) -> c_int => hk_creat {
-        open_with!(CWD, path, CREATE, real!(creat)(path, mode))
+    fn creat(path: *const c_char, mode: mode_t) -> c_int {
+        open_with!(CWD, path, CREATE, real::creat()(path, mode))
     }
-    fn creat64(path: *const c_char, mode: mode_t) -> c_int => hk_creat64 {
-        open_with!(CWD, path, CREATE, real!(creat64)(path, mode))
+    fn creat64(path: *const c_char, mode: mode_t) -> c_int {
+        open_with!(CWD, path, CREATE, real::creat64()(path, mode))
     }
-    fn mkstemp(template: *mut c_char) -> c_int => hk_mkstemp {
-        replaced(real!(mkstemp)(template))
+    fn mkstemp(template: *mut c_char) -> c_int {
+        replaced(real::mkstemp()(template))
     }
-    fn mkstemp64(template: *mut c_char) -> c_int => hk_mkstemp64 {
-        replaced(real!(mkstemp64)(template))
+    fn mkstemp64(template: *mut c_char) -> c_int {
+        replaced(real::mkstemp64()(template))
     }
-    fn mkostemp(template: *mut c_char, flags: c_int) -> c_int => hk_mkostemp {
-        replaced(real!(mkostemp)(template, flags))
+    fn mkostemp(template: *mut c_char, flags: c_int) -> c_int {
+        replaced(real::mkostemp()(template, flags))
     }
-    fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int => hk_mkostemp64 {
-        replaced(real!(mkostemp64)(template, flags))
+    fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int {
+        replaced(real::mkostemp64()(template, flags))
     }
-    fn close(fd: c_int) -> c_int => hk_close {
+    fn close(fd: c_int) -> c_int {
         forget(fd);
-        real!(close)(fd)
+        real::close()(fd)
     }
-    fn __close(fd: c_int) -> c_int => hk_close_u {
+    fn __close(fd: c_int) -> c_int {
         forget(fd);
-        real!(__close)(fd)
+        real::__close()(fd)
     }
-    fn closedir(dir: *mut DIR) -> c_int => hk_closedir {
+    fn closedir(dir: *mut DIR) -> c_int {
         if !dir.is_null() {
             forget(libc::dirfd(dir));
         }
-        real!(closedir)(dir)
+        real::closedir()(dir)
     }
-    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int => hk_close_range {
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
         forget_range(first, last);
-        real!(close_range)(first, last, flags)
+        real::close_range()(first, last, flags)
     }
-    fn closefrom(first: c_int) -> () => hk_closefrom {
+    fn closefrom(first: c_int) -> () {
         forget_range(first.max(0) as c_uint, c_uint::MAX);
-        real!(closefrom)(first)
+        real::closefrom()(first)
     }
-    fn dup(fd: c_int) -> c_int => hk_dup {
-        replaced(real!(dup)(fd))
+    fn dup(fd: c_int) -> c_int {
+        replaced(real::dup()(fd))
     }
-    fn dup2(from: c_int, to: c_int) -> c_int => hk_dup2 {
+    fn dup2(from: c_int, to: c_int) -> c_int {
         forget(to);
-        replaced(real!(dup2)(from, to))
+        replaced(real::dup2()(from, to))
     }
-    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int => hk_dup3 {
+    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
         forget(to);
-        replaced(real!(dup3)(from, to, flags))
+        replaced(real::dup3()(from, to, flags))
     }
-    fn fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int => hk_fcntl {
-        let result = real!(fcntl)(fd, command, argument);
+    fn fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int {
+        let result = real::fcntl()(fd, command, argument);
         controlled(fd, command, result);
         result
     }
-    fn fcntl64(fd: c_int, command: c_int, argument: c_long) -> c_int => hk_fcntl64 {
-        let result = real!(fcntl64)(fd, command, argument);
+    fn fcntl64(fd: c_int, command: c_int, argument: c_long) -> c_int {
+        let result = real::fcntl64()(fd, command, argument);
         controlled(fd, command, result);
         result
     }

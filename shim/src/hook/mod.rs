@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 pub mod asynchronous;
+pub mod counted;
 pub mod descriptor;
 pub mod mapping;
 pub mod process;
@@ -35,10 +36,11 @@ macro_rules! hk_hook {
 }
 pub(crate) use hk_hook;
 
-/// As `hk_hook`, for calls in which a thread may be cancelled and which are not passed on at once.
-/// redhook's own entry point runs a hook inside `catch_unwind`. A cancelled thread unwinds by
-/// force, and dies there. So these have an entry point of their own, with nothing to catch in it;
-/// what may panic (deciding, settling) is caught inside. The real function is still looked up by
+/// As `hk_hook`, for calls in which a thread may be cancelled. redhook's own entry point runs a
+/// hook inside `catch_unwind`. A cancelled thread unwinds by force, and the process dies there. So
+/// these have an entry point of their own, with nothing to catch and nothing to drop in its frame;
+/// what may panic (deciding, settling) is `caught` before or after the real call, and what must be
+/// settled also when the call never returns is `counted`. The real function is still looked up by
 /// redhook.
 macro_rules! hk_point {
     ($(fn $real:ident($($v:ident: $t:ty),*) -> $r:ty $body:block)*) => {
@@ -53,6 +55,7 @@ macro_rules! hk_point {
             $(
                 #[inline]
                 pub fn $real() -> unsafe extern "C-unwind" fn($($t),*) -> $r {
+                    use core::sync::atomic::{AtomicUsize, Ordering};
                     static REAL: AtomicUsize = AtomicUsize::new(0);
                     if REAL.load(Ordering::Relaxed) == 0 {
                         let name = concat!(stringify!($real), "\0");
@@ -75,6 +78,12 @@ macro_rules! hk_point {
     };
 }
 pub(crate) use hk_point;
+
+/// Runs what may panic: a bug here must not become the target's. `otherwise` is the answer then.
+#[inline]
+fn caught<T>(otherwise: T, what: impl FnOnce() -> T) -> T {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(what)).unwrap_or(otherwise)
+}
 
 /// Looks up every real function.
 pub fn resolve_all() {

@@ -7,8 +7,6 @@
 #![allow(unsafe_code)]
 #![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
 use super::hk_point;

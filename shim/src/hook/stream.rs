@@ -9,12 +9,11 @@
 #![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{FILE, c_char, c_int};
-use redhook::real;
 
-use super::hk_hook;
+use super::counted::hk_counted_path;
+use super::{caught, hk_point};
 use crate::fdtable::forget;
 use crate::pins;
-use crate::write::{after_path, before_path};
 
 /// Whether a mode string lets the stream write.
 fn writes(mode: *const c_char) -> bool {
@@ -36,7 +35,7 @@ fn opened(stream: *mut FILE, mode: *const c_char) -> *mut FILE {
         let fd = unsafe { libc::fileno(stream) };
         forget(fd);
         if writes(mode) {
-            pins::pin(fd);
+            caught((), || pins::pin(fd));
         }
     }
     stream
@@ -55,47 +54,39 @@ fn closing(stream: *mut FILE) -> c_int {
 macro_rules! open_with {
     ($path:expr, $mode:expr, $real:expr) => {{
         let truncates = !$path.is_null() && !$mode.is_null() && has_any($mode, b"w");
-        let pending = if truncates {
-            before_path(libc::AT_FDCWD, $path)
-        } else {
-            None
-        };
-        let stream = $real;
-        after_path(pending);
+        let stream = hk_counted_path!(truncates, libc::AT_FDCWD, $path, $real);
         opened(stream, $mode)
     }};
 }
 
-hk_hook! {
-    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => hk_fopen {
-        open_with!(path, mode, real!(fopen)(path, mode))
+hk_point! {
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
+        open_with!(path, mode, real::fopen()(path, mode))
     }
-    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => hk_fopen64 {
-        open_with!(path, mode, real!(fopen64)(path, mode))
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
+        open_with!(path, mode, real::fopen64()(path, mode))
     }
-    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
-    => hk_freopen {
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
         let fd = closing(stream);
-        let reopened = open_with!(path, mode, real!(freopen)(path, mode, stream));
+        let reopened = open_with!(path, mode, real::freopen()(path, mode, stream));
         // The old file is flushed and closed by now. Where old and new share the number, the old
         // pin was taken over by the new one.
-        pins::unpin_unless_open(fd, reopened.is_null());
+        caught((), || pins::unpin_unless_open(fd, reopened.is_null()));
         reopened
     }
-    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
-    => hk_freopen64 {
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
         let fd = closing(stream);
-        let reopened = open_with!(path, mode, real!(freopen64)(path, mode, stream));
-        pins::unpin_unless_open(fd, reopened.is_null());
+        let reopened = open_with!(path, mode, real::freopen64()(path, mode, stream));
+        caught((), || pins::unpin_unless_open(fd, reopened.is_null()));
         reopened
     }
-    fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE => hk_fdopen {
-        opened(real!(fdopen)(fd, mode), mode)
+    fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
+        opened(real::fdopen()(fd, mode), mode)
     }
-    fn fclose(stream: *mut FILE) -> c_int => hk_fclose {
+    fn fclose(stream: *mut FILE) -> c_int {
         let fd = closing(stream);
-        let result = real!(fclose)(stream);
-        pins::unpin(fd);
+        let result = real::fclose()(stream);
+        caught((), || pins::unpin(fd));
         result
     }
 }

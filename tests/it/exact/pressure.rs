@@ -1,4 +1,4 @@
-//! Exact when there is too little of everything, and when writers are killed.
+//! Exact when there is too little of everything, and when writers are killed or run away.
 
 use harness::bed::Bed;
 use harness::both_modes;
@@ -8,14 +8,15 @@ use harness::node::Node;
 use harness::puppet::{Puppets, puppet_words};
 use harness::run::{run, wait_until};
 use harness::session::Hooked;
-use harness::zoo::{compile_prowler, compile_scrubber};
+use harness::zoo::{compile_deserter, compile_prowler, compile_scrubber};
 use serde_json::json;
 
 both_modes!(
     many_writers,
     index_too_small,
     node_too_small,
-    killed_writers
+    killed_writers,
+    deserted_writers
 );
 
 /// Runs the prowler hooked until reads were served, and fails unless it saw only right bytes.
@@ -116,4 +117,26 @@ fn killed_writers(mode: Mode) {
         served >= BLOCKS as u64
     });
     puppets.end();
+}
+
+/// Writers whose thread is cancelled, or jumps out of a signal handler, while the process lives on:
+/// what they had in flight is settled, and the file comes back into service.
+fn deserted_writers(mode: Mode) {
+    let bed = Bed::new("deserted", mode);
+    bed.write("file", &noise(7, 64 * 4096));
+    let deserter = compile_deserter(&bed);
+    let stop = bed.join("stop");
+    let hooked = bed.hooked();
+    let words = [deserter.as_os_str(), "file".as_ref(), stop.as_os_str()];
+    let mut command = hooked.command(bed.path(), &words);
+    let outcome = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&mut command));
+        wait_until("the file is served again", || {
+            running.is_finished() || hooked.stats().is_some_and(|stats| stats.hits() > 200)
+        });
+        std::fs::write(&stop, b"").expect("stop the deserter");
+        running.join().expect("the run came to its end")
+    });
+    assert_eq!(outcome.must_pass().text(), "deserted\n");
+    hooked.final_stats().must_have_hits();
 }
