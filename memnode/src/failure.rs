@@ -52,6 +52,15 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The command line has words that are not known: `text` is what its parser says of them.
+pub fn words(text: &str) -> Failure {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines().next().unwrap_or("").trim_start_matches("error: ");
+    let tip = lines().find_map(|line| line.strip_prefix("tip: "));
+    let means = tip.unwrap_or("the command line cannot be understood");
+    Failure::usage(what, means, "memnode --help")
+}
+
 /// The node itself failed.
 pub fn node(error: NodeError) -> Failure {
     let least = size::format(MEMORY_BYTES_MIN as u64);

@@ -27,6 +27,11 @@ impl Listen {
     /// # Errors
     /// It cannot be read or resolved.
     pub fn parse(text: &str) -> Result<Listen, Failure> {
+        if text.parse::<u64>().is_ok() {
+            let what = format!("cannot listen on `{text}`");
+            let fix = format!("memnode --listen 127.0.0.1:{text}");
+            return Err(Failure::usage(what, "it is a number, not HOST:PORT", &fix));
+        }
         let complete = match text.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => text.into(),
             None if !text.is_empty() => format!("{text}:{DEFAULT_PORT}"),
@@ -136,6 +141,7 @@ mod tests {
             "127.0.0.1:70000",
             "127.0.0.1:x",
             "127.0.0.1:",
+            "7421",
             "a b:1",
         ] {
             assert!(Listen::parse(text).is_err(), "{text:?}");

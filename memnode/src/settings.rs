@@ -102,7 +102,12 @@ fn read_file(named: Option<&Path>) -> Result<File, Failure> {
 fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
     let refuse = |why: String| {
-        let hint = format!("(umask 077; head -c 32 /dev/urandom | base64 > {shown})");
+        // A file that is there may be somebody's: it is not to be overwritten.
+        let file = match path.exists() || path.symlink_metadata().is_ok() {
+            true => "FILE".to_string(),
+            false => shown.to_string(),
+        };
+        let hint = format!("(umask 077; head -c 32 /dev/urandom | base64 > {file})");
         Failure::usage(format!("cannot use the password in {shown}"), why, &hint)
     };
     let mut password = fs::read(path).map_err(|error| refuse(error.to_string()))?;
@@ -198,6 +203,14 @@ mod tests {
         }
         assert_eq!(memory_bytes("16MiB").unwrap(), 16 << 20);
         assert!(memory_bytes("auto").unwrap() >= MEMORY_BYTES_MIN);
+    }
+
+    #[test]
+    fn nobody_is_told_to_overwrite_a_file_that_is_there() {
+        let told = |path: &str| read_password(Path::new(path)).unwrap_err().to_string();
+        assert!(told("/etc").ends_with("base64 > FILE)"));
+        assert!(told("/dev/null").ends_with("base64 > FILE)"));
+        assert!(told("/no/such/file").ends_with("base64 > /no/such/file)"));
     }
 
     #[test]

@@ -61,11 +61,39 @@ fn settings_that_cannot_be_get_three_lines_and_status_2() {
 
 #[test]
 fn an_unknown_flag_gets_a_usage_error() {
-    // Intent: clap's own hint and status 2; a flag of a later version is not silently taken.
-    let (code, text) = outcome(&["--memry", "1GiB"]);
-    assert_eq!(code, Some(2));
-    assert!(text.contains("--memory"), "{text}");
-    assert_eq!(outcome(&["--tls-cert", "x"]).0, Some(2));
+    // Intent: three lines with the parser's own hint; a flag of a later version is not silently
+    // taken.
+    refuses(&["--memry", "1GiB"], 2, &["--memory"]);
+    refuses(&["--tls-cert", "x"], 2, &["--tls-cert"]);
+    refuses(&["--listen", "7421"], 2, &["--listen 127.0.0.1:7421"]);
+}
+
+#[test]
+fn a_log_that_is_no_terminal_has_no_colours() {
+    // Intent: logs in files and journals are text.
+    let mut command = program(&["--memory", "16MiB", "--listen", "127.0.0.1:0"]);
+    command
+        .env_remove("NO_COLOR")
+        .stderr(std::process::Stdio::piped());
+    let mut node = command.spawn().unwrap();
+    let mut line = String::new();
+    let errors = node.stderr.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(errors), &mut line).unwrap();
+    node.kill().unwrap();
+    node.wait().unwrap();
+    assert!(
+        line.contains("serving") && !line.contains('\x1b'),
+        "{line:?}"
+    );
+}
+
+#[test]
+fn help_and_version_are_data() {
+    for flag in ["--help", "--version"] {
+        let output = program(&[flag]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("memnode"));
+    }
 }
 
 #[test]
@@ -105,8 +133,8 @@ fn flag_beats_variable_beats_file() {
 
 #[test]
 fn a_signal_ends_it_cleanly() {
-    // Intent: SIGTERM and SIGINT are the normal end, with clients connected and with none.
-    for signal in ["TERM", "INT"] {
+    // Intent: SIGTERM, SIGINT and SIGHUP are the normal end, with clients connected and with none.
+    for signal in ["TERM", "INT", "HUP"] {
         let mut node = Program::start(&["--memory", "16MiB"]);
         let mut wire = node.connect();
         wire.ask("PING", "+PONG\r\n");
