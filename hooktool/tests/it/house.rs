@@ -98,6 +98,16 @@ pub fn run_target(words: &[&str]) -> Output {
     run(&all)
 }
 
+/// Runs a copy of hooktool as an ordinary user (the tests may run as root).
+pub fn as_nobody(words: &[&str]) -> Output {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(workshop().join("hooktool"));
+    if is_root() {
+        command.uid(65534).gid(65534);
+    }
+    clean(&mut command).args(words).output().unwrap()
+}
+
 /// Exit status, or 128 + n.
 pub fn status(output: &Output) -> i32 {
     use std::os::unix::process::ExitStatusExt;

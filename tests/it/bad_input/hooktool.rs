@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
 
@@ -14,6 +15,9 @@ use harness::run::{run, wrapped};
 use harness::stage::{is_root, root_or_say, tool};
 
 use crate::must_refuse;
+
+/// An ordinary user.
+const NOBODY: u32 = 65534;
 
 /// Own failures of `run`.
 const LAUNCH: i32 = 125;
@@ -140,21 +144,31 @@ fn targets_that_cannot_be_covered_are_named() {
     let fixed = bed.join("static-program");
     let mut gcc = Command::new(tool("gcc"));
     run(gcc.arg("-static").arg("-o").arg(&fixed).arg(&source)).must_pass();
-    let mut names = vec![("static", fixed.clone())];
     let setuid = bed.join("setuid-program");
     std::fs::copy("/bin/cat", &setuid).expect("copy");
     std::fs::set_permissions(&setuid, std::fs::Permissions::from_mode(0o4755)).expect("chmod");
-    if !is_root() {
-        names.push(("setuid", setuid));
-    }
-    for (word, program) in names {
+    // To root a program of root's gains nothing, and it is hooked: somebody else must ask. And to
+    // its owner neither, so a user who is not root asks about a program of root's.
+    let setuid = match is_root() {
+        true => setuid,
+        false => "/usr/bin/passwd".into(),
+    };
+    let ask = |words: &[&str]| {
+        let mut command = bed.hooktool(words);
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        run(&mut command)
+    };
+    for (word, program) in [("static", fixed), ("set-user-ID", setuid)] {
         let program = program.to_str().expect("text");
-        let checked = run(&mut bed.hooktool(&["check", program]));
+        let checked = ask(&["check", program]);
         assert_eq!(checked.code(), Some(4), "{}", checked.story());
         let said = format!("{}{}", checked.text(), checked.errors());
         assert!(said.contains(word), "`{word}` is not named: {said}");
-        let required = run(&mut bed.hooktool(&["run", "--require", "--", program]));
-        must_refuse(&required, LAUNCH, word);
+        for flags in [&["run", "--require", "--"][..], &["run", "--"]] {
+            must_refuse(&ask(&[flags, &[program]].concat()), LAUNCH, word);
+        }
     }
     let covered = run(&mut bed.hooktool(&["check", "/bin/cat"]));
     assert!(matches!(covered.code(), Some(0 | 3)), "{}", covered.story());
