@@ -9,6 +9,8 @@ mod counters;
 mod model;
 #[path = "exact/oracle.rs"]
 mod oracle;
+#[path = "exact/owned.rs"]
+mod owned;
 #[path = "exact/pressure.rs"]
 mod pressure;
 #[path = "exact/strangers.rs"]

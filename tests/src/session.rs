@@ -62,6 +62,14 @@ impl<'a> Hooked<'a> {
         self
     }
 
+    /// Keeps the session this long after its last process; without this it ends at once.
+    #[must_use]
+    pub fn linger(mut self, time: &str) -> Hooked<'a> {
+        let at = self.flags.iter().position(|flag| flag == "--linger");
+        self.flags[at.expect("every line says it") + 1] = time.into();
+        self
+    }
+
     /// The finished line, working in `dir`.
     pub fn command<S: AsRef<OsStr>>(&self, dir: &Path, words: &[S]) -> Command {
         let mut command = self.bed.hooktool(&["run"]);
@@ -92,6 +100,32 @@ impl<'a> Hooked<'a> {
             .success()
             .then(|| Stats::parse(&asked.text()))
             .flatten()
+    }
+
+    /// What the hook server says of the session itself; nothing while there is none.
+    pub fn info(&self) -> Option<serde_json::Value> {
+        let listed = run(&mut self.bed.hooktool(&["ps", "-j"])).text();
+        let mut lines = listed.lines().map(serde_json::from_str);
+        lines.find_map(|line: serde_json::Result<serde_json::Value>| {
+            line.ok().filter(|info| info["name"] == self.name.as_str())
+        })
+    }
+
+    /// The number of the live session.
+    pub fn session_id(&self) -> String {
+        let info = self.info().expect("the session lives");
+        info["session"].as_str().expect("text").to_string()
+    }
+
+    /// Ends a lingering session by its hook server, and waits until it is gone.
+    pub fn end(&self) {
+        let info = self.info().expect("the session lives");
+        let pid = info["server_pid"]
+            .as_i64()
+            .and_then(|pid| pid.try_into().ok());
+        let pid = rustix::process::Pid::from_raw(pid.expect("a number")).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        wait_until("the session has ended", || self.info().is_none());
     }
 
     /// Waits until the live session's statistics satisfy `enough`.
