@@ -25,6 +25,9 @@ const DESCRIPTORS_MIN: u64 = 1024;
 /// Smallest region worth starting with, in bytes.
 const REGION_BYTES_MIN: u64 = 4 << 20;
 
+/// Address space without which the threads of a hook server may not find room, in bytes.
+const SPACE_BYTES_MIN: u64 = 4 << 30;
+
 /// All findings about the machine.
 pub fn examine() -> Vec<Finding> {
     vec![
@@ -183,6 +186,12 @@ fn limits() -> Finding {
             found,
             "the region is a file in memory:  ulimit -f unlimited",
         );
+    }
+    let space = sys::soft_limit(libc::RLIMIT_AS);
+    if let Some(bytes) = space.filter(|bytes| *bytes < SPACE_BYTES_MIN) {
+        let found = format!("{found}, address space {}", show_short(bytes));
+        let hint = "threads and region need more address space:  ulimit -v unlimited";
+        return Finding::bad("limits", found, hint);
     }
     if descriptors.is_some_and(|count| count < DESCRIPTORS_LEAST) {
         let hint = "no hook server starts with so few descriptors:  ulimit -n 4096";

@@ -163,7 +163,7 @@ fn no_thread(error: &std::io::Error) -> Failure {
     Failure::launch(
         format!("cannot start a thread: {error}"),
         "the hook server needs about ten",
-        "raise the limit of processes:  ulimit -u 4096   (or pids.max of the cgroup)",
+        "raise the limits:  ulimit -u 4096 -v unlimited   (or pids.max of the cgroup)",
     )
 }
 

@@ -8,6 +8,7 @@ mod house;
 mod check;
 mod inherit;
 mod init;
+mod limits;
 mod refuse;
 mod session;
 mod settings;
