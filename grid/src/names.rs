@@ -79,7 +79,8 @@ words! {
         PastEnd = "past_end",
         /// Empty, negative, flagged, or longer than one call may be served.
         Shape = "shape",
-        /// Opened with O_DIRECT.
+        /// Opened with O_DIRECT, and not as aligned as that asks for: the kernel knows what it
+        /// gives then.
         Direct = "direct",
         /// The session is switched off, or its hook server is silent.
         Off = "off",
@@ -97,6 +98,8 @@ words! {
         NoNode = "no_node",
         /// Read in sequence: the kernel's readahead is better than a round trip per block.
         Sequential = "sequential",
+        /// Opened for writing alone, or by O_PATH: the kernel says EBADF.
+        NotForReading = "not_for_reading",
     }
 }
 

@@ -39,16 +39,30 @@ fn classify(fd: i32) -> Result<Word, Bypass> {
     }
     let stat = sys::file::stat_fd(fd).map_err(|_| Bypass::NotRegular)?;
     eligible(fd, &stat)?;
-    if sys::file::status_flags(fd) & libc::O_DIRECT != 0 {
-        return Err(Bypass::Direct);
-    }
+    look_at_flags(fd)?;
     let member = session::join().ok_or(Bypass::NotJoined)?;
     let found = record_of(member, &stat).ok_or(Bypass::TableFull)?;
     let record = member.region().files().record(found);
-    Ok(Word::file(
-        found,
-        governor::first_mode(member.header(), record),
-    ))
+    // A direct read always waits for the device: there is nothing to find out first.
+    let mode = match fdtable::alignment(fd) {
+        Some(_) => governor::SERVE,
+        None => governor::first_mode(member.header(), record),
+    };
+    Ok(Word::file(found, mode))
+}
+
+/// Whether the kernel would let this descriptor read at all; notes what `O_DIRECT` asks of it.
+pub fn look_at_flags(fd: i32) -> Result<(), Bypass> {
+    let flags = sys::file::status_flags(fd);
+    if flags & libc::O_ACCMODE == libc::O_WRONLY || flags & libc::O_PATH != 0 {
+        return Err(Bypass::NotForReading);
+    }
+    let direct = flags & libc::O_DIRECT != 0;
+    let alignment = direct
+        .then(|| sys::file::direct_alignment(fd).ok_or(Bypass::Direct))
+        .transpose()?;
+    fdtable::set_alignment(fd, alignment);
+    Ok(())
 }
 
 /// The record of a file, made if need be.

@@ -17,7 +17,9 @@
 
 use grid::files::RecordRef;
 use grid::names::Bypass;
-use grid::sync::{AtomicU64, Ordering};
+use grid::sync::{AtomicU32, AtomicU64, Ordering};
+
+use crate::sys::file::Alignment;
 
 /// Descriptors that can be served; a higher number goes to the kernel.
 pub const DESCRIPTORS: usize = 65536;
@@ -148,6 +150,38 @@ pub fn forget_range(first: u32, last: u32) {
     for fd in first..=last {
         forget(fd as i32);
     }
+}
+
+/// What `O_DIRECT` asks of reads of a descriptor; 0: not opened so. One word:
+///
+/// ```text
+///   31             16 15              0
+///  +-----------------+-----------------+
+///  | log2 of offset  | log2 of memory  |      alignment, each + 1
+///  +-----------------+-----------------+
+/// ```
+static ALIGNMENTS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
+
+/// Notes whether a descriptor is direct, before its word says that it is a file.
+pub fn set_alignment(fd: i32, alignment: Option<Alignment>) {
+    if let Some(place) = ALIGNMENTS.get(fd as usize) {
+        let word = alignment.map_or(0, |known| {
+            (known.offset.trailing_zeros() + 1) << 16 | (known.memory.trailing_zeros() + 1)
+        });
+        if place.load(Ordering::Relaxed) != word {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a direct descriptor asks for; `None`: reads pass through the page cache.
+pub fn alignment(fd: i32) -> Option<Alignment> {
+    let word = ALIGNMENTS.get(fd as usize)?.load(Ordering::Relaxed);
+    let bytes = |log2_and_1: u32| Some(1 << log2_and_1.checked_sub(1)?.min(31));
+    Some(Alignment {
+        offset: bytes(word >> 16)?,
+        memory: bytes(word & 0xFFFF)?,
+    })
 }
 
 /// How a descriptor is being read in sequence. One word:

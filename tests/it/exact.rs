@@ -3,6 +3,8 @@
 //! The proof that a wrong byte would be noticed is here, too: a planted stale read must make the
 //! oracle abort.
 
+#[path = "exact/calls.rs"]
+mod calls;
 #[path = "exact/counters.rs"]
 mod counters;
 #[path = "exact/model.rs"]

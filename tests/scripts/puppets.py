@@ -54,6 +54,15 @@ def do_preadv(handle, at, count):
     return b"".join(buffers)[:got].hex()
 
 
+def do_dread(handle, at, count):
+    """Reads by O_DIRECT, at and count multiples of 4096."""
+    fd = os.open(f"/proc/self/fd/{fds[handle]}", os.O_RDONLY | os.O_DIRECT)
+    with mmap.mmap(-1, count) as aligned:
+        got = os.preadv(fd, [aligned], at)
+        os.close(fd)
+        return aligned[:got].hex()
+
+
 def do_pwrite(handle, at, data):
     return os.pwrite(fds[handle], bytes.fromhex(data), at)
 

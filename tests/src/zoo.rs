@@ -38,6 +38,11 @@ pub fn compile_warmer(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("warmer.c"), "warmer")
 }
 
+/// Compiles the caller, which reads a file by one kind of call.
+pub fn compile_caller(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("caller.c"), "caller")
+}
+
 /// Compiles the prowler: several processes that rewrite and check one file.
 pub fn compile_prowler(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("prowler.c"), "prowler")

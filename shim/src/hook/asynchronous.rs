@@ -148,6 +148,7 @@ fn raw_identity_before(number: c_long, a: c_long, b: c_long) {
         libc::SYS_close => fdtable::forget(a as c_int),
         libc::SYS_close_range => fdtable::forget_range(a as u32, b as u32),
         libc::SYS_dup3 => fdtable::forget(b as c_int),
+        libc::SYS_fcntl if b as c_int == libc::F_SETFL => fdtable::forget(a as c_int),
         _ => {}
     }
 }

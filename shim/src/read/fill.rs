@@ -22,7 +22,7 @@ use crate::{classify, fdtable, sys};
 /// many bytes of a sequential run.
 const RUN_BYTES: u64 = 128 * 1024;
 /// What a read that may be served next time is worth to the governor, nanoseconds: serving goes on.
-const HOPE_NS: i64 = 2_000;
+pub const HOPE_NS: i64 = 2_000;
 /// A file younger than this is filled only when it is read again.
 const YOUNG_FILE_NS: u64 = 10_000_000_000;
 /// Blocks of one read that are offered.
@@ -54,14 +54,7 @@ pub fn plan(target: &Target) -> Plan {
     for (place, version) in versions.iter_mut().zip(target.versions) {
         *place = version;
     }
-    let refresh = Refresh {
-        ident: target.ident,
-        block: target.first,
-        log2: target.log2,
-        epoch: target.seen.epoch(),
-        version: 0,
-        record: target.record,
-    };
+    let refresh = first_refresh(target);
     let count = target.count.min(FILL_BLOCKS_MAX as u32);
     let fill = Fill {
         refresh,
@@ -72,6 +65,18 @@ pub fn plan(target: &Target) -> Plan {
         device_bytes: sys::device_bytes(),
     };
     Plan::Fill(sys::ticks(), fill)
+}
+
+/// The first block of `target` under its file's names; its version is still to be put in.
+pub fn first_refresh(target: &Target) -> Refresh {
+    Refresh {
+        ident: target.ident,
+        block: target.first,
+        log2: target.log2,
+        epoch: target.seen.epoch(),
+        version: 0,
+        record: target.record,
+    }
 }
 
 impl Fill {
@@ -112,19 +117,25 @@ impl Fill {
     }
 
     fn is_worth_it(&self, member: Member, request: Request) -> bool {
-        if always(member) {
-            return true;
-        }
-        let record = member.region().files().record(self.refresh.record);
-        if record.writes.load(Ordering::Relaxed) > record.reads.load(Ordering::Relaxed) {
-            return false;
-        }
-        let age_ns = sys::realtime_ns().saturating_sub(self.refresh.ident.birth_ns);
-        if age_ns < YOUNG_FILE_NS && record.reads.load(Ordering::Relaxed) < 64 {
-            return false;
-        }
-        sys::file::stat_fd(request.fd).is_ok_and(|stat| stat.links > 0)
+        is_worth_it(member, request.fd, self.refresh)
     }
+}
+
+/// Whether blocks of the file that `refresh` names are worth sending: read more than written, not a
+/// spill file, not unlinked.
+pub fn is_worth_it(member: Member, fd: i32, refresh: Refresh) -> bool {
+    if always(member) {
+        return true;
+    }
+    let record = member.region().files().record(refresh.record);
+    if record.writes.load(Ordering::Relaxed) > record.reads.load(Ordering::Relaxed) {
+        return false;
+    }
+    let age_ns = sys::realtime_ns().saturating_sub(refresh.ident.birth_ns);
+    if age_ns < YOUNG_FILE_NS && record.reads.load(Ordering::Relaxed) < 64 {
+        return false;
+    }
+    sys::file::stat_fd(fd).is_ok_and(|stat| stat.links > 0)
 }
 
 /// Whether what was read came off the device: the kernel counted device bytes for this thread, or
@@ -144,7 +155,8 @@ fn is_from_device(request: Request, was_slow: bool, brought: u64) -> bool {
     run.credit(len, fresh)
 }
 
-fn always(member: Member) -> bool {
+/// Whether everything is offered, for tests.
+pub fn always(member: Member) -> bool {
     member.header().is_on(switch::FILL_ALWAYS)
 }
 

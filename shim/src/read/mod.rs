@@ -4,6 +4,7 @@
 //! Every path that ends at the kernel has a named reason, counted. Nothing here has a side effect
 //! that the target could see before the answer is complete.
 
+mod direct;
 mod fill;
 mod local;
 mod remote;
@@ -211,7 +212,10 @@ fn consult(request: Request, word: Word) -> Plan {
             // No fault of the cache, and not for long: a proof takes a second or ten. See
             // meanwhile, at less cost, whether the reads are slow.
             count_disk(member, request, reason);
-            if reason == Bypass::Unproved && !member.header().is_on(switch::FILL_ALWAYS) {
+            if reason == Bypass::Unproved
+                && !member.header().is_on(switch::FILL_ALWAYS)
+                && fdtable::alignment(request.fd).is_none()
+            {
                 fdtable::set(request.fd, word.with(governor::SAMPLE, 0, 0));
             }
             Plan::Pass
@@ -235,9 +239,9 @@ fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan 
     }
     if let Err(reason) = target.held_by_node(member) {
         count_disk(member, request, reason);
-        return fill::plan(target);
+        return read_and_fill(member, request, word, target);
     }
-    if in_sequence && !member.header().is_on(switch::FILL_ALWAYS) {
+    if in_sequence && !target.is_direct && !member.header().is_on(switch::FILL_ALWAYS) {
         // Readahead brings many blocks with one read of the device: no round trip beats that.
         count_disk(member, request, Bypass::Sequential);
         return fill::watch(target);
@@ -267,8 +271,16 @@ fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan 
                 counters.add(Counter::ReadsDisk, 1);
                 counters.add(Counter::ReadBytes, target.len);
             }
-            fill::plan(target)
+            read_and_fill(member, request, word, target)
         }
+    }
+}
+
+/// The kernel's read, after which the blocks may be offered to the nodes.
+fn read_and_fill(member: Member, request: Request, word: Word, target: &Target) -> Plan {
+    match target.is_direct {
+        true => direct::read_and_fill(member, request, word, target),
+        false => fill::plan(target),
     }
 }
 

@@ -314,6 +314,7 @@ fn keep_or_promote(
         }
         if header.is_on(switch::PROMOTE)
             && !header.is_on(switch::FILL_ALWAYS)
+            && !target.is_direct
             && grid::header::Header::take_token(&header.promote_tokens)
         {
             let at = (block << target.log2) & !(PROMOTE_BYTES - 1);

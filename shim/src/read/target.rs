@@ -11,7 +11,7 @@ use grid::sync::Ordering;
 use grid::writes::{self, FileSeen};
 use wire::BlockId;
 
-use super::Request;
+use super::{Request, direct};
 use crate::fdtable::{self, Word};
 use crate::session::{self, Member};
 use crate::sys::file::FileStat;
@@ -44,6 +44,8 @@ pub struct Target {
     pub seen: FileSeen,
     /// Versions of the blocks as seen.
     pub versions: [u64; BLOCKS_MAX],
+    /// Whether the descriptor was opened with `O_DIRECT`.
+    pub is_direct: bool,
 }
 
 impl Target {
@@ -58,6 +60,7 @@ impl Target {
         }
         let stat = sys::file::stat_fd(request.fd).map_err(|_| Bypass::NotRegular)?;
         let record = record_of(member, request.fd, word, &stat)?;
+        let is_direct = direct::admits(request)?;
         let (offset, len) = range(request, &stat)?;
         let log2 = block_size(member, request.fd, record, offset, len)?;
         let (first, last) = (offset >> log2, (offset + len - 1) >> log2);
@@ -92,6 +95,7 @@ impl Target {
             len,
             seen,
             versions,
+            is_direct,
         })
     }
 
@@ -162,7 +166,7 @@ impl Target {
 
     /// Step 5: whether the kernel would serve the read from its own page cache.
     pub fn is_resident(&self, member: Member, request: Request) -> bool {
-        if member.header().is_on(switch::FILL_ALWAYS) {
+        if member.header().is_on(switch::FILL_ALWAYS) || self.is_direct {
             return false;
         }
         sys::file::is_resident(request.fd, self.offset, self.len)
@@ -196,6 +200,10 @@ fn record_of(member: Member, fd: i32, word: Word, stat: &FileStat) -> Result<Rec
         Some(found) => found,
         None => {
             if let Err(reason) = classify::eligible(fd, stat) {
+                fdtable::set(fd, Word::left_alone(reason));
+                return Err(reason);
+            }
+            if let Err(reason) = classify::look_at_flags(fd) {
                 fdtable::set(fd, Word::left_alone(reason));
                 return Err(reason);
             }

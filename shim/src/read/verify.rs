@@ -38,7 +38,10 @@ fn lot(share_ppm: u64) -> bool {
 #[cold]
 #[inline(never)]
 fn verify(member: Member, request: Request, target: &Target, served: isize, oracle: bool) {
-    let differs = differs(request, target, served);
+    let differs = match target.is_direct {
+        true => differs_directly(request, target, served as usize),
+        false => differs(request, target, served),
+    };
     if differs && target.is_unchanged(member) && is_same_stamp(member, request, target) {
         report(member, oracle);
     } else if let Some(counters) = member.counters() {
@@ -63,6 +66,28 @@ fn differs(request: Request, target: &Target, served: isize) -> bool {
         }
     }
     false
+}
+
+/// The same for a descriptor opened with `O_DIRECT`, which wants an aligned buffer: a mapping, for
+/// the moment.
+fn differs_directly(request: Request, target: &Target, served: usize) -> bool {
+    let Ok(copy) = sys::memory::map_private(served) else {
+        return false;
+    };
+    // SAFETY: the mapping is `served` bytes long; buffers are compared as far as the read that
+    // filled them went.
+    unsafe {
+        let read = sys::file::read_at(request.fd, copy, served, target.offset, false);
+        let mut at = 0;
+        let mut differs = matches!(read, Ok(count) if count != served);
+        for buffer in request.buffers.iter().filter(|_| read == Ok(served)) {
+            let len = buffer.iov_len.min(served - at);
+            differs |= !sys::memory::equal(copy.add(at), buffer.iov_base.cast(), len);
+            at += len;
+        }
+        sys::memory::unmap(copy, served);
+        differs
+    }
 }
 
 /// # Safety

@@ -32,6 +32,18 @@ fn nanoseconds(time: libc::statx_timestamp) -> u64 {
 /// # Safety
 /// `path` is followed by the kernel alone.
 unsafe fn statx(dirfd: i32, path: *const u8, flags: i32, mask: u32) -> Result<FileStat, Errno> {
+    // SAFETY: by the caller's promise.
+    unsafe { ask_statx(dirfd, path, flags, mask) }.map(|stat| understood(&stat))
+}
+
+/// # Safety
+/// `path` is followed by the kernel alone.
+unsafe fn ask_statx(
+    dirfd: i32,
+    path: *const u8,
+    flags: i32,
+    mask: u32,
+) -> Result<libc::statx, Errno> {
     let mut stat = core::mem::MaybeUninit::<libc::statx>::zeroed();
     let arguments = [
         dirfd as usize,
@@ -44,9 +56,12 @@ unsafe fn statx(dirfd: i32, path: *const u8, flags: i32, mask: u32) -> Result<Fi
     // SAFETY: `path` by the caller's promise, `stat` is a valid place for the answer.
     result(unsafe { arch::syscall(libc::SYS_statx, arguments) })?;
     // SAFETY: zero is a valid bit pattern of every field, the kernel filled in the rest.
-    let stat = unsafe { stat.assume_init() };
+    Ok(unsafe { stat.assume_init() })
+}
+
+fn understood(stat: &libc::statx) -> FileStat {
     let has_birth = stat.stx_mask & libc::STATX_BTIME != 0;
-    Ok(FileStat {
+    FileStat {
         ident: FileIdent {
             dev: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
             ino: stat.stx_ino,
@@ -62,7 +77,7 @@ unsafe fn statx(dirfd: i32, path: *const u8, flags: i32, mask: u32) -> Result<Fi
         },
         links: stat.stx_nlink,
         is_regular: u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG,
-    })
+    }
 }
 
 /// What identity and length need.
@@ -114,6 +129,50 @@ pub fn status_flags(fd: i32) -> i32 {
     let arguments = [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
     // SAFETY: no pointers.
     result(unsafe { arch::syscall(libc::SYS_fcntl, arguments) }).unwrap_or(0) as i32
+}
+
+/// What the kernel asks of a read by `O_DIRECT`, in bytes, powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alignment {
+    /// Of offset and lengths.
+    pub offset: u32,
+    /// Of addresses.
+    pub memory: u32,
+}
+
+impl Alignment {
+    /// Where the kernel does not tell (before 6.1; btrfs before 6.14): no device asks for more, and
+    /// whoever gets along with less goes to the kernel.
+    pub const PAGE: Alignment = Alignment {
+        offset: 4096,
+        memory: 4096,
+    };
+}
+
+/// What direct reads of this file must be aligned to. `None`: it cannot be read directly.
+pub fn direct_alignment(fd: i32) -> Option<Alignment> {
+    let (path, flags) = (c"".as_ptr().cast(), libc::AT_EMPTY_PATH);
+    // SAFETY: an empty, terminated path.
+    let stat = unsafe { ask_statx(fd, path, flags, libc::STATX_DIOALIGN) }.ok()?;
+    if stat.stx_mask & libc::STATX_DIOALIGN == 0 {
+        return Some(Alignment::PAGE);
+    }
+    let told = Alignment {
+        offset: stat.stx_dio_offset_align,
+        memory: stat.stx_dio_mem_align,
+    };
+    (told.offset.is_power_of_two() && told.memory.is_power_of_two()).then_some(told)
+}
+
+/// Reads at an offset into several places, once.
+///
+/// # Safety
+/// Every vector must be valid for writes of its length.
+pub unsafe fn read_vectors(fd: i32, vectors: &[libc::iovec], offset: u64) -> Result<usize, Errno> {
+    let (at, count) = (vectors.as_ptr() as usize, vectors.len());
+    let arguments = [fd as usize, at, count, offset as usize, 0, 0];
+    // SAFETY: the vectors by the caller's promise.
+    result(unsafe { arch::syscall(libc::SYS_preadv, arguments) })
 }
 
 /// Whether the whole range lies in the page cache. `None`: this kernel, or the rights of this

@@ -212,17 +212,21 @@ impl Stage {
 
     /// Reads twice: the first may fill, the second may be served; both must be right.
     fn read(&mut self, actor: Actor, handle: &str, step: usize, dir: &Path) {
-        let (at, count) = self.range();
-        let call = ["pread", "pread", "preadv"][usize::try_from(self.dice.below(3)).expect("3")];
+        const CALLS: [&str; 4] = ["pread", "pread", "preadv", "dread"];
+        let (mut at, mut count) = self.range();
+        let call = CALLS[usize::try_from(self.dice.below(4)).expect("small")];
+        if call == "dread" {
+            (at, count) = (at & !4095, count.next_multiple_of(4096));
+        }
         for time in ["first", "second"] {
             let row = &mut self.rows[actor.row];
             let got = row.read(actor.place, call, &json!([handle, at, count]));
             let want = slice(self.files.at_handle(handle), at, got.len().max(count));
             // preadv of the puppets asks for a few bytes more than `count`
-            let same = if call == "pread" {
-                got == want
-            } else {
+            let same = if call == "preadv" {
                 got.starts_with(want)
+            } else {
+                got == want
             };
             assert!(
                 same,
