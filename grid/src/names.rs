@@ -88,7 +88,7 @@ words! {
         Observe = "observe",
         /// The process could not join the session.
         NotJoined = "not_joined",
-        /// A table of the region is full.
+        /// A table of the region, or of buffers, is full.
         TableFull = "table_full",
         /// The number of the descriptor is beyond the table.
         HighDescriptor = "high_descriptor",
@@ -100,6 +100,8 @@ words! {
         Sequential = "sequential",
         /// Opened for writing alone, or by O_PATH: the kernel says EBADF.
         NotForReading = "not_for_reading",
+        /// At the file offset of an open file that somebody else may be moving.
+        FileOffset = "file_offset",
     }
 }
 

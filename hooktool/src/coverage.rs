@@ -22,7 +22,7 @@ pub enum Class {
     Process,
     /// Followed: advice about blocks held on nodes.
     Advise,
-    /// Followed: from a file to a socket.
+    /// From a file to a socket: sent from memory where the contract allows. Into a file: followed.
     Send,
     /// Let through to the kernel, which is always right.
     Pass,
@@ -189,11 +189,7 @@ pub const TABLE: &[Row] = &[
         "",
         &["setgroups", "initgroups", "chroot", "setns", "unshare"],
     ),
-    row(
-        Class::Send,
-        "reads through it stay with the kernel",
-        &["sendfile", "sendfile64"],
-    ),
+    row(Class::Send, "", &["sendfile", "sendfile64"]),
     row(
         Class::Pass,
         "reads at the file offset stay with the kernel",
@@ -344,8 +340,12 @@ impl Calls {
                 self.unseen
                     .insert((call, "this hook driver does not follow it".into()));
             }
-            Class::Invalidate | Class::Send => {
+            Class::Invalidate => {
                 self.bypass(call.clone(), row.note);
+                self.followed.insert(call);
+            }
+            Class::Send => {
+                self.served.insert(call.clone());
                 self.followed.insert(call);
             }
             // Followed or not, no content passes through them.
@@ -375,9 +375,11 @@ mod tests {
     #[test]
     fn the_hook_driver_has_the_last_word() {
         let mut calls = Calls::default();
-        let hooks = BTreeSet::from(["pread".to_string(), "write".to_string()]);
+        let hooks = ["pread", "write", "sendfile"].map(String::from).into();
         for call in [
             "pread",
+            "sendfile",
+            "sendfile64",
             "preadv",
             "write",
             "pwrite",
@@ -390,9 +392,11 @@ mod tests {
         let names = |set: &BTreeSet<(String, String)>| {
             set.iter().map(|(call, _)| call.clone()).collect::<Vec<_>>()
         };
-        assert_eq!(calls.served, BTreeSet::from(["pread".to_string()]));
-        assert_eq!(calls.followed, BTreeSet::from(["write".to_string()]));
+        let set = |names: [&str; 2]| BTreeSet::from(names.map(String::from));
+        assert_eq!(calls.served, set(["pread", "sendfile"]));
+        assert_eq!(calls.followed, set(["sendfile", "write"]));
         assert_eq!(names(&calls.bypassed), ["preadv", "read"]);
-        assert_eq!(names(&calls.unseen), ["io_uring_setup", "pwrite"]);
+        let unseen = ["io_uring_setup", "pwrite", "sendfile64"];
+        assert_eq!(names(&calls.unseen), unseen);
     }
 }

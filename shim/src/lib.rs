@@ -16,6 +16,7 @@ mod hook;
 mod join;
 mod pins;
 mod read;
+mod send;
 mod session;
 mod sockets;
 mod start;

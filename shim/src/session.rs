@@ -179,6 +179,7 @@ fn register_child() -> Member {
         return member;
     }
     crate::sockets::forget_parents();
+    crate::send::forget_parents();
     match join::ask(config, Want::Fork) {
         Some(answer) => adopt(config, &answer),
         None => RETRY_AT_MS.store(now + 200, Ordering::Relaxed),

@@ -75,6 +75,7 @@ zoo!(
     raw_calls,
     renames,
     rooted,
+    sends,
     small_stack,
     stdio_writer,
     thread_storm,

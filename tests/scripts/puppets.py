@@ -63,6 +63,15 @@ def do_dread(handle, at, count):
         return aligned[:got].hex()
 
 
+def do_sendfile(handle, at, count):
+    """What arrives at the other end of a socket."""
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        sent = os.sendfile(mine.fileno(), fds[handle], at, count)
+        mine.close()
+        return theirs.recv(sent + 1, socket.MSG_WAITALL).hex()
+
+
 def do_pwrite(handle, at, data):
     return os.pwrite(fds[handle], bytes.fromhex(data), at)
 

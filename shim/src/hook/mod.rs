@@ -17,6 +17,7 @@ pub mod mapping;
 pub mod process;
 pub mod read;
 pub mod resize;
+pub mod send;
 pub mod stream;
 pub mod write;
 
@@ -90,6 +91,7 @@ pub fn resolve_all() {
     read::resolve();
     write::resolve();
     resize::resolve();
+    send::resolve();
     descriptor::resolve();
     stream::resolve();
     mapping::resolve();

@@ -72,12 +72,6 @@ hk_point! {
         let call = real::copy_file_range();
         hk_counted!(to, Range::Anywhere, call(from, from_off, to, to_off, n, flags))
     }
-    fn sendfile(to: c_int, from: c_int, off: *mut off_t, n: size_t) -> ssize_t {
-        hk_counted!(to, Range::Anywhere, real::sendfile()(to, from, off, n))
-    }
-    fn sendfile64(to: c_int, from: c_int, off: *mut off_t, n: size_t) -> ssize_t {
-        hk_counted!(to, Range::Anywhere, real::sendfile64()(to, from, off, n))
-    }
     fn splice(
         from: c_int, from_off: *mut off_t, to: c_int, to_off: *mut off_t, n: size_t, flags: c_uint
     ) -> ssize_t {

@@ -180,6 +180,7 @@ impl Slots {
     fn offer(&self, fd: i32, target: &Target) {
         let (cells, slots) = (self.member.region().cells(), self.member.region().refresh());
         let stands = still_stands(self.member, fd, target.record, target.hash, target.seen);
+        let stands = stands.is_some();
         let mut offered = 0;
         for ((block, version), slot) in target.blocks().zip(self.all()) {
             let slot = usize::from(*slot);

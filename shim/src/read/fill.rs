@@ -185,12 +185,19 @@ pub fn offer(
     // SAFETY: the slot is claimed by this process and as long as the largest block of the region.
     let read = unsafe { sys::file::read_at(fd, to, len, offset, !always(member)) };
     let cells = member.region().cells();
-    let still = still_stands(member, fd, refresh.record, hash, seen)
-        && grid::writes::block_unchanged(cells, hash, refresh.block, refresh.version);
-    if read != Ok(len) || !still {
+    let size = still_stands(member, fd, refresh.record, hash, seen)
+        .filter(|_| grid::writes::block_unchanged(cells, hash, refresh.block, refresh.version));
+    let (Ok(read), Some(size)) = (read, size) else {
+        slots.free(slot);
+        return false;
+    };
+    if read < len && (read == 0 || offset + read as u64 != size) {
         slots.free(slot);
         return false;
     }
+    // The last block of a file ends in zeros, as the file will if it grows without a write to it.
+    // SAFETY: as above.
+    unsafe { sys::memory::bytes_mut(to.add(read), len - read) }.fill(0);
     slots.submit(slot, refresh);
     counters.add(Counter::Refreshes, 1);
     true

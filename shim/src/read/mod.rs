@@ -6,6 +6,7 @@
 
 mod direct;
 mod fill;
+pub mod held;
 mod local;
 mod remote;
 mod target;
@@ -148,7 +149,7 @@ fn settle(request: Request, plan: Plan, result: isize) {
 const LEFT_ALONE_READS: u64 = 64;
 
 /// The last of `LEFT_ALONE_READS` reads of a descriptor that is left alone.
-fn count_left_alone(fd: i32, word: Word) {
+pub fn count_left_alone(fd: i32, word: Word) {
     fdtable::set(fd, word.with(0, 0, 0));
     if word.count() == 0 {
         return;

@@ -68,9 +68,6 @@ impl Target {
         if count > BLOCKS_MAX as u64 || count << log2 > BYTES_MAX {
             return Err(Bypass::Shape);
         }
-        if (last + 1) << log2 > stat.stamp.size {
-            return Err(Bypass::PastEnd);
-        }
         let hash = stat.ident.hash();
         let seen = look(member, request.fd, record, &stat, hash)?;
         let mut versions = [0; BLOCKS_MAX];
@@ -284,13 +281,19 @@ fn look(
 /// Rule F2, after a filler's read of the kernel and before it publishes: the file still stands
 /// under a trusted stamp and the same epoch. The stamp of a file moves when a write *starts*, so
 /// what was read before this look holds no byte of an outsider's write.
-pub fn still_stands(member: Member, fd: i32, found: RecordRef, hash: u64, seen: FileSeen) -> bool {
-    let Ok(stat) = sys::file::stat_fd(fd) else {
-        return false;
-    };
+/// The size of the file then; `None`: it does not stand.
+pub fn still_stands(
+    member: Member,
+    fd: i32,
+    found: RecordRef,
+    hash: u64,
+    seen: FileSeen,
+) -> Option<u64> {
+    let stat = sys::file::stat_fd(fd).ok()?;
     let record = member.region().files().record(found);
-    record.ident() == stat.ident
+    let stands = record.ident() == stat.ident
         && look(member, fd, found, &stat, hash).is_ok()
         && member.region().files().is_current(found)
-        && writes::file_unchanged(member.region().cells(), hash, seen)
+        && writes::file_unchanged(member.region().cells(), hash, seen);
+    stands.then_some(stat.stamp.size)
 }

@@ -122,6 +122,46 @@ pub fn peer_uid(fd: i32) -> Option<u32> {
     Some(credentials.uid)
 }
 
+/// Whether a descriptor of the target's is a socket without message boundaries: TCP, or a Unix
+/// stream.
+pub fn is_stream(fd: i32) -> bool {
+    match option(fd, libc::SO_PROTOCOL) {
+        Some(libc::IPPROTO_TCP | libc::IPPROTO_MPTCP) => true,
+        Some(0) => {
+            option(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+                && option(fd, libc::SO_DOMAIN) == Some(libc::AF_UNIX)
+        }
+        _ => false,
+    }
+}
+
+fn option(fd: i32, name: i32) -> Option<i32> {
+    let (mut value, mut len) = (0i32, size_of::<i32>() as u32);
+    let arguments = [
+        fd as usize,
+        libc::SOL_SOCKET as usize,
+        name as usize,
+        core::ptr::from_mut(&mut value) as usize,
+        core::ptr::from_mut(&mut len) as usize,
+        0,
+    ];
+    // SAFETY: place and length are valid.
+    result(unsafe { arch::syscall(libc::SYS_getsockopt, arguments) }).ok()?;
+    Some(value)
+}
+
+/// Sends bytes on a socket of the target's, exactly as its own send would go: it may wait, be
+/// interrupted, or raise SIGPIPE. `more`: more will follow at once.
+///
+/// # Safety
+/// `from` must be readable for `len` bytes.
+pub unsafe fn send_on(fd: i32, from: *const u8, len: usize, more: bool) -> Result<usize, Errno> {
+    let flags = if more { libc::MSG_MORE as usize } else { 0 };
+    let arguments = [fd as usize, from as usize, len, flags, 0, 0];
+    // SAFETY: by the caller's promise.
+    result(unsafe { arch::syscall(libc::SYS_sendto, arguments) })
+}
+
 /// Sends bytes; never raises SIGPIPE.
 pub fn send(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = libc::MSG_NOSIGNAL as usize;

@@ -49,4 +49,4 @@ macro_rules! kinds {
     };
 }
 
-kinds!(direct, direct_vectors);
+kinds!(direct, direct_vectors, sendfile);

@@ -212,9 +212,9 @@ impl Stage {
 
     /// Reads twice: the first may fill, the second may be served; both must be right.
     fn read(&mut self, actor: Actor, handle: &str, step: usize, dir: &Path) {
-        const CALLS: [&str; 4] = ["pread", "pread", "preadv", "dread"];
+        const CALLS: [&str; 5] = ["pread", "pread", "preadv", "dread", "sendfile"];
         let (mut at, mut count) = self.range();
-        let call = CALLS[usize::try_from(self.dice.below(4)).expect("small")];
+        let call = CALLS[usize::try_from(self.dice.below(5)).expect("small")];
         if call == "dread" {
             (at, count) = (at & !4095, count.next_multiple_of(4096));
         }

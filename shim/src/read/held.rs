@@ -1,0 +1,118 @@
+//! Bytes of a file that memory holds, for calls that hand them on by themselves (`send`), and what
+//! such a call offers to the nodes after the kernel has made it.
+//!
+//! Called with a request whose buffer is the shim's own. Nothing is filled, timed or left to the
+//! kernel here: the caller knows what its call costs and what it read.
+
+use grid::header::switch;
+use grid::names::{Bypass, Counter};
+use grid::refresh::Refresh;
+
+use super::fill::{HOPE_NS, first_refresh, is_worth_it, offer};
+use super::target::Target;
+use super::{Request, account, local, remote, to_ns, verify};
+use crate::fdtable::{self, Word};
+use crate::session::Member;
+use crate::{classify, sys};
+
+/// Why memory has no answer.
+pub enum Miss {
+    /// A reason to leave the call alone.
+    Bypass(Bypass),
+    /// It was tried; the failure has been counted.
+    Failed,
+}
+
+/// Puts the bytes of `request` into its buffers, from the local cache or a node. Their number is
+/// always the one asked for.
+///
+/// # Errors
+///
+/// Why not: then the buffers hold nothing of use.
+#[inline(never)]
+pub fn bytes(member: Member, request: Request, word: Word) -> Result<usize, Miss> {
+    let target = Target::find(member, request, word).map_err(Miss::Bypass)?;
+    let header = member.header();
+    if header.is_on(switch::OBSERVE) {
+        return Err(Miss::Bypass(Bypass::Observe));
+    }
+    let start = sys::ticks();
+    let in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
+    if let Some(served) = local::serve(member, request, &target) {
+        target.count_hit(member, Counter::HitsLocal, served);
+        account(member, request, word, header.disk_ns() as i64);
+        verify::maybe(member, request, &target, served);
+        return Ok(served as usize);
+    }
+    target.held_by_node(member).map_err(Miss::Bypass)?;
+    if in_sequence && !header.is_on(switch::FILL_ALWAYS) {
+        return Err(Miss::Bypass(Bypass::Sequential));
+    }
+    if target.is_resident(member, request) {
+        return Err(Miss::Bypass(Bypass::Resident));
+    }
+    match remote::serve(member, request, &target) {
+        Ok(served) => {
+            let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
+            target.count_hit(member, Counter::HitsRemote, served);
+            if let Some(counters) = member.counters() {
+                counters.remote_latency.record(took_ns);
+                counters.add(Counter::BlocksRemote, u64::from(target.count));
+            }
+            account(
+                member,
+                request,
+                word,
+                header.disk_ns() as i64 - took_ns as i64,
+            );
+            verify::maybe(member, request, &target, served);
+            Ok(served as usize)
+        }
+        Err(reason) => {
+            if let Some(counters) = member.counters() {
+                counters.fell_back(reason);
+            }
+            Err(Miss::Failed)
+        }
+    }
+}
+
+/// Tells the governor of a call that the kernel made although the grid had been asked.
+pub fn account_kernel(member: Member, fd: i32, word: Word, read_device: bool) {
+    let request = Request {
+        fd,
+        buffers: &[],
+        offset: 0,
+    };
+    account(member, request, word, if read_device { HOPE_NS } else { 0 });
+}
+
+/// After the kernel has read the range of `request` on its own: offers its blocks to the nodes,
+/// from the page cache. The content is read again, so the versions may be looked at now (rule F1).
+/// False: no more for now.
+#[inline(never)]
+pub fn offer_blocks(member: Member, request: Request, word: Word) -> bool {
+    let Ok(target) = Target::find(member, request, word) else {
+        return false;
+    };
+    if target.is_direct || !is_worth_it(member, request.fd, first_refresh(&target)) {
+        return false;
+    }
+    let index = member.region().index();
+    for (block, version) in target.blocks() {
+        if index.heat(target.held(block, version)).is_some() {
+            continue;
+        }
+        let names = first_refresh(&target);
+        let refresh = Refresh {
+            block,
+            version,
+            ..names
+        };
+        if !offer(member, request.fd, target.hash, target.seen, refresh) {
+            return false;
+        }
+    }
+    classify::ring(member);
+    true
+}
