@@ -53,6 +53,8 @@ words! {
         Poisoned = "poisoned",
         /// Blocks fetched from nodes.
         BlocksRemote = "blocks_remote",
+        /// Calls that advised reading blocks which a node holds: the disk was spared.
+        Advised = "advised",
     }
 }
 

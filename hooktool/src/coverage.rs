@@ -259,7 +259,11 @@ pub const TABLE: &[Row] = &[
         "",
         &["aio_error", "aio_error64", "aio_return", "aio_return64"],
     ),
-    row(Class::Pass, "", &["io_getevents", "io_destroy"]),
+    row(
+        Class::Invalidate,
+        "",
+        &["io_getevents", "io_pgetevents", "io_destroy"],
+    ),
     row(
         Class::Pass,
         "",
@@ -274,7 +278,7 @@ pub const TABLE: &[Row] = &[
     ),
     row(Class::Pass, "", &["link", "linkat"]),
     row(
-        Class::Pass,
+        Class::Advise,
         "",
         &["posix_fadvise", "posix_fadvise64", "readahead"],
     ),

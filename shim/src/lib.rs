@@ -8,9 +8,11 @@
 //! What it never does: allocate, lock what a dead process could hold, start a thread, install a
 //! signal handler, print, set `errno`, or call a hooked function. Any doubt is the kernel's call.
 
+mod advise;
 mod classify;
 mod environment;
 mod fdtable;
+mod flights;
 mod governor;
 mod hook;
 mod join;

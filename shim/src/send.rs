@@ -3,8 +3,8 @@
 //!
 //! The bytes are proved before the first of them leaves: they are put together in a buffer of the
 //! shim's own, the version cells are looked at again, and only then is the buffer sent. Nothing
-//! that was sent can be taken back. What an error or a full socket means is the kernel's word: the send
-//! is made on the caller's socket without flags that would change it, and its errno is handed on.
+//! that was sent can be taken back. What an error or a full socket means is the kernel's word: the
+//! send is made on the caller's socket as it is, and its errno is handed on.
 //!
 //! Called by `hook::send`. Never used for a descriptor that is read at its file offset, nor for a
 //! socket that keeps message boundaries, nor for a file by `O_DIRECT`.

@@ -180,6 +180,7 @@ fn register_child() -> Member {
     }
     crate::sockets::forget_parents();
     crate::send::forget_parents();
+    crate::flights::forget_parents();
     match join::ask(config, Want::Fork) {
         Some(answer) => adopt(config, &answer),
         None => RETRY_AT_MS.store(now + 200, Ordering::Relaxed),

@@ -176,6 +176,11 @@ pub fn poison(member: Member, hash: u64) {
     }
 }
 
+/// Takes the file of a write in flight out of service.
+pub fn poison_pending(pending: &Pending) {
+    poison(pending.member, pending.hash);
+}
+
 /// Counts a write out, records the stamp it left, and refreshes the nodes if they held the blocks.
 #[inline]
 pub fn after(pending: Option<Pending>, result: isize) {

@@ -65,6 +65,7 @@ zoo!(
     holes,
     in_handler,
     iovecs,
+    libaio,
     locked_turns,
     mapped,
     no_calls_left,

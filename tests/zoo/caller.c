@@ -5,6 +5,7 @@
  * other call reads the file, so what the session has served was served to this kind of call.
  */
 #include "zoo.h"
+#include <linux/aio_abi.h>
 
 static int file, ends[2];
 static unsigned char *bytes;
@@ -47,6 +48,52 @@ static ssize_t seek_and_readv(off_t at, size_t count)
     return lseek(file, 0, SEEK_CUR) == at + done ? done : -1;
 }
 
+static int is_resident(void)
+{
+    unsigned char pages[WARM_BLOCKS];
+    void *at = mmap(NULL, WARM_BLOCKS * BLOCK, PROT_READ, MAP_SHARED, file, 0);
+    int some = 0;
+    CHECK(at != MAP_FAILED && mincore(at, WARM_BLOCKS * BLOCK, pages) == 0);
+    CHECK(munmap(at, WARM_BLOCKS * BLOCK) == 0);
+    for (int n = 0; n < WARM_BLOCKS; n++)
+        some |= pages[n] & 1;
+    return some;
+}
+
+/* Times that advice has brought nothing into the page cache; natively it always does. */
+static int spared;
+
+static ssize_t advised(off_t at, size_t count)
+{
+    CHECK(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    int empty = !is_resident();
+    CHECK(spared % 2 ? readahead(file, at, count) == 0
+                     : posix_fadvise(file, at, (off_t)count, POSIX_FADV_WILLNEED) == 0);
+    usleep(2000);
+    spared += empty && !is_resident();
+    return pread(file, bytes, count, at);
+}
+
+/* Writes what is there already, by libaio, before each read: not a file out of service for that. */
+static ssize_t after_aio(off_t at, size_t count)
+{
+    static aio_context_t context;
+    CHECK(context || syscall(SYS_io_setup, 8L, &context) == 0);
+    static int turn;
+    if (turn++ % 8 == 0) {
+        fill(bytes, BLOCK, (uint64_t)at, 0);
+        struct iocb one = {.aio_fildes = (uint32_t)file, .aio_lio_opcode = IOCB_CMD_PWRITE,
+                           .aio_buf = (uint64_t)bytes, .aio_nbytes = BLOCK, .aio_offset = at};
+        struct iocb *list[1] = {&one};
+        struct io_event event;
+        CHECK(syscall(SYS_io_submit, context, 1L, list) == 1);
+        CHECK(syscall(SYS_io_getevents, context, 1L, 1L, &event, NULL) == 1);
+        CHECK(event.res == BLOCK);
+        memset(bytes, 0xEE, count);
+    }
+    return pread(file, bytes, count, at);
+}
+
 static const struct kind {
     const char *name;
     int flags;
@@ -55,6 +102,8 @@ static const struct kind {
     {"direct", O_DIRECT, direct},
     {"direct_vectors", O_DIRECT, direct_vectors},
     {"sendfile", 0, sent},
+    {"advised", 0, advised},
+    {"after_aio", O_RDWR, after_aio},
     {"read", 0, seek_and_read},
     {"readv", 0, seek_and_readv},
 };
@@ -66,11 +115,12 @@ int main(int argc, char **argv)
     const struct kind *kind = kinds;
     while (strcmp(kind->name, argv[1]) != 0)
         CHECK(++kind < kinds + sizeof kinds / sizeof *kinds);
-    file = open(argv[2], O_RDONLY | O_CLOEXEC | kind->flags);
-    CHECK(file >= 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    file = open(argv[2], O_CLOEXEC | kind->flags);
+    CHECK(file >= 0 && fsync(file) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     bytes = aligned_alloc(BLOCK, 4 * BLOCK);
     unsigned dice = 1;
-    for (long n = 0; n % 64 != 0 || access(argv[3], F_OK) != 0; n++) {
+    int *enough = kind->call == advised ? &spared : NULL;
+    for (long n = 0; n % 64 != 0 || (enough && *enough < 100) || access(argv[3], F_OK) != 0; n++) {
         size_t count = (1 + rand_r(&dice) % 2) * BLOCK;
         off_t at = rand_r(&dice) % (WARM_BLOCKS - 2) * BLOCK;
         memset(bytes, 0xEE, count);

@@ -1,5 +1,6 @@
-//! Writes that are submitted now and land later: POSIX AIO, libaio, io_uring. The files they may
-//! write are out of service for the session; finer tracking (from submit to reap) is not built.
+//! Writes that are submitted now and land later: POSIX AIO, libaio, io_uring. Those by libaio are
+//! in flight from submission to reaping (`flights`); the files that the others may write are out
+//! of service for the session.
 //!
 //! # Safety
 //! What is dangerous here: control blocks of the caller are read, as the real function is about to
@@ -9,12 +10,14 @@
 
 use grid::header::switch;
 use grid::sync::{AtomicU32, Ordering};
-use libc::{aiocb, c_int, c_long, c_uint, c_void, sigevent};
+use libc::{aiocb, c_int, c_long, c_uint, c_void, iovec, sigevent, timespec};
 use redhook::real;
 
 use super::hk_hook;
-use crate::write::{Range, after, before, give_up};
-use crate::{fdtable, session};
+use super::write::{at, range_of};
+use crate::sys::memory::fetch;
+use crate::write::{Range, give_up};
+use crate::{fdtable, flights, session};
 
 /// Whether this process has set up an io_uring: then whatever it has open for writing may change.
 static HAS_RING: AtomicU32 = AtomicU32::new(0);
@@ -25,7 +28,7 @@ pub fn has_ring() -> bool {
 }
 
 /// Before an io_uring is set up. `Some`: the answer instead (`--no-io-uring`).
-fn ring_wanted() -> Option<c_int> {
+pub fn ring_wanted() -> Option<c_int> {
     session::config()?;
     let member = session::join()?;
     if member.header().is_on(switch::NO_IO_URING) {
@@ -43,6 +46,7 @@ fn ring_wanted() -> Option<c_int> {
 }
 
 /// Start of a libaio control block, as the kernel defines it.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Iocb {
     data: u64,
@@ -50,10 +54,93 @@ pub struct Iocb {
     opcode: u16,
     priority: u16,
     fd: u32,
+    buf: u64,
+    count: u64,
+    offset: i64,
+}
+
+/// A finished libaio request, as the kernel reports it.
+#[repr(C)]
+pub struct Event {
+    data: u64,
+    /// Address of its control block.
+    block: u64,
+    result: i64,
+    result_2: i64,
 }
 
 const IOCB_PWRITE: u16 = 1;
 const IOCB_PWRITEV: u16 = 8;
+
+impl Iocb {
+    /// What it will write. `None`: nothing.
+    fn range(&self) -> Option<Range> {
+        let flags = self.key_flags >> 32;
+        match self.opcode {
+            IOCB_PWRITE | IOCB_PWRITEV if flags != 0 => Some(Range::Anywhere),
+            IOCB_PWRITE => Some(at(self.offset, self.count)),
+            IOCB_PWRITEV => {
+                let count = self.count.try_into().unwrap_or(c_int::MAX);
+                Some(range_of(self.buf as *const iovec, count, self.offset))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Before a submission: the writes among the blocks are counted in.
+///
+/// # Safety
+/// `blocks` must be a list of `n` control blocks, as for `io_submit`.
+pub unsafe fn submitting(context: u64, n: c_long, blocks: *const *mut Iocb) {
+    if session::config().is_none() {
+        return;
+    }
+    for nth in 0..n.max(0) as usize {
+        // The kernel stops at the first address that is bad, too.
+        let block = fetch(blocks.add(nth)).filter(|block| !block.is_null());
+        let Some((key, block)) = block.and_then(|at| Some((at as u64, fetch(at.cast_const())?)))
+        else {
+            return;
+        };
+        if let Some(range) = block.range() {
+            flights::begin(context, key, block.fd as c_int, range);
+        }
+    }
+}
+
+/// After it: what the kernel did not take is counted out again.
+///
+/// # Safety
+/// As `submitting`.
+pub unsafe fn submitted(context: u64, n: c_long, blocks: *const *mut Iocb, result: c_long) {
+    if session::config().is_none() {
+        return;
+    }
+    for nth in result.max(0)..n.max(0) {
+        let Some(block) = fetch(blocks.add(nth as usize)) else {
+            return;
+        };
+        flights::end(context, block as u64);
+    }
+}
+
+/// After a reaping: the writes among the events are counted out.
+///
+/// # Safety
+/// `events` must hold `result` events.
+pub unsafe fn reaped(context: u64, events: *const Event, result: c_long) {
+    for nth in 0..result.max(0) as usize {
+        flights::end(context, (*events.add(nth)).block);
+    }
+}
+
+/// After the end of a context.
+pub fn destroyed(context: u64, result: c_long) {
+    if result == 0 {
+        flights::end_all(context);
+    }
+}
 
 hk_hook! {
     fn aio_write(block: *mut aiocb) -> c_int => hk_aio_write {
@@ -80,13 +167,30 @@ hk_hook! {
     }
     fn io_submit(context: *mut c_void, n: c_long, blocks: *const *mut Iocb) -> c_int
     => hk_io_submit {
-        for nth in 0..n.max(0) as usize {
-            let block = *blocks.add(nth);
-            if !block.is_null() && matches!((*block).opcode, IOCB_PWRITE | IOCB_PWRITEV) {
-                give_up((*block).fd as c_int);
-            }
-        }
-        real!(io_submit)(context, n, blocks)
+        submitting(context as u64, n, blocks);
+        let result = real!(io_submit)(context, n, blocks);
+        submitted(context as u64, n, blocks, c_long::from(result));
+        result
+    }
+    fn io_getevents(
+        context: *mut c_void, least: c_long, n: c_long, events: *mut Event, wait: *mut timespec
+    ) -> c_int => hk_io_getevents {
+        let result = real!(io_getevents)(context, least, n, events, wait);
+        reaped(context as u64, events, c_long::from(result));
+        result
+    }
+    fn io_pgetevents(
+        context: *mut c_void, least: c_long, n: c_long, events: *mut Event, wait: *mut timespec,
+        mask: *mut c_void
+    ) -> c_int => hk_io_pgetevents {
+        let result = real!(io_pgetevents)(context, least, n, events, wait, mask);
+        reaped(context as u64, events, c_long::from(result));
+        result
+    }
+    fn io_destroy(context: *mut c_void) -> c_int => hk_io_destroy {
+        let result = real!(io_destroy)(context);
+        destroyed(context as u64, c_long::from(result));
+        result
     }
     fn io_uring_queue_init(entries: c_uint, ring: *mut c_void, flags: c_uint) -> c_int
     => hk_ring_init {
@@ -102,32 +206,6 @@ hk_hook! {
             None => real!(io_uring_queue_init_params)(entries, ring, params),
         }
     }
-    fn syscall(
-        number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long
-    ) -> c_long => hk_syscall {
-        let call = real!(syscall);
-        let pending = match number {
-            libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_pwritev
-            | libc::SYS_pwritev2 | libc::SYS_ftruncate | libc::SYS_fallocate => {
-                before(a as c_int, Range::Anywhere)
-            }
-            libc::SYS_copy_file_range | libc::SYS_splice => before(c as c_int, Range::Anywhere),
-            libc::SYS_sendfile => before(a as c_int, Range::Anywhere),
-            libc::SYS_io_uring_setup => {
-                if ring_wanted().is_some() {
-                    *libc::__errno_location() = libc::ENOSYS;
-                    return -1;
-                }
-                None
-            }
-            _ => None,
-        };
-        raw_identity_before(number, a, b);
-        let result = call(number, a, b, c, d, e, f);
-        after(pending, result as isize);
-        raw_identity_after(number, result);
-        result
-    }
 }
 
 fn give_up_list(list: *const *mut aiocb, n: c_int) {
@@ -139,23 +217,5 @@ fn give_up_list(list: *const *mut aiocb, n: c_int) {
                 give_up((*block).aio_fildes);
             }
         }
-    }
-}
-
-/// Raw calls that close a number or give it a new meaning (libuv closes so).
-fn raw_identity_before(number: c_long, a: c_long, b: c_long) {
-    match number {
-        libc::SYS_close => fdtable::forget(a as c_int),
-        libc::SYS_close_range => fdtable::forget_range(a as u32, b as u32),
-        libc::SYS_dup3 => fdtable::forget(b as c_int),
-        libc::SYS_fcntl if b as c_int == libc::F_SETFL => fdtable::forget(a as c_int),
-        _ => {}
-    }
-}
-
-fn raw_identity_after(number: c_long, result: c_long) {
-    let opens = matches!(number, libc::SYS_openat | libc::SYS_openat2 | libc::SYS_dup);
-    if opens && result >= 0 {
-        fdtable::forget(result as c_int);
     }
 }

@@ -36,6 +36,15 @@ fn opened(fd: c_int, flags: c_int) {
     }
 }
 
+/// A raw call has opened a number; how, is asked of the kernel where it matters.
+pub fn opened_raw(fd: c_int) {
+    let flags = match super::asynchronous::has_ring() {
+        true => crate::sys::file::status_flags(fd),
+        false => libc::O_RDONLY,
+    };
+    opened(fd, flags);
+}
+
 fn replaced(fd: c_int) -> c_int {
     if fd >= 0 {
         forget(fd);

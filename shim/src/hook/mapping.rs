@@ -17,7 +17,7 @@ use crate::sys::file::status_flags;
 use crate::write::give_up;
 
 /// Gives the file up before the mapping exists.
-fn mapping(fd: c_int, flags: c_int) {
+pub fn mapping(fd: c_int, flags: c_int) {
     let kind = flags & libc::MAP_TYPE;
     let shared = kind == libc::MAP_SHARED || kind == libc::MAP_SHARED_VALIDATE;
     let is_file = fd >= 0 && flags & libc::MAP_ANONYMOUS == 0;

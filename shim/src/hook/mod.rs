@@ -10,11 +10,13 @@
 //! and signature stand side by side in each declaration.
 #![allow(unsafe_code)]
 
+pub mod advise;
 pub mod asynchronous;
 pub mod counted;
 pub mod descriptor;
 pub mod mapping;
 pub mod process;
+pub mod raw;
 pub mod read;
 pub mod resize;
 pub mod send;
@@ -88,6 +90,7 @@ fn caught<T>(otherwise: T, what: impl FnOnce() -> T) -> T {
 
 /// Looks up every real function.
 pub fn resolve_all() {
+    raw::resolve();
     read::resolve();
     write::resolve();
     resize::resolve();
@@ -95,6 +98,7 @@ pub fn resolve_all() {
     descriptor::resolve();
     stream::resolve();
     mapping::resolve();
+    advise::resolve();
     asynchronous::resolve();
     process::resolve();
 }

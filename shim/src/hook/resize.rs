@@ -13,8 +13,10 @@ use super::counted::{hk_counted, hk_counted_path};
 use super::hk_point;
 use crate::write::Range;
 
-const FICLONE: c_ulong = 0x4004_9409;
-const FICLONERANGE: c_ulong = 0x4020_940D;
+/// Request of `ioctl`: share all extents.
+pub const FICLONE: c_ulong = 0x4004_9409;
+/// Request of `ioctl`: share some extents.
+pub const FICLONERANGE: c_ulong = 0x4020_940D;
 
 hk_point! {
     fn ftruncate(fd: c_int, len: off_t) -> c_int {

@@ -14,7 +14,7 @@ use super::hk_point;
 use crate::write::Range;
 
 /// The range of a vectored write; long or unreadable lists count as anywhere.
-fn range_of(iov: *const iovec, count: c_int, offset: off_t) -> Range {
+pub fn range_of(iov: *const iovec, count: c_int, offset: off_t) -> Range {
     let usable = (1..=64).contains(&count) && !iov.is_null();
     if !usable || !crate::sys::memory::is_readable(iov.cast(), count as usize * 16) {
         return Range::Anywhere;
@@ -27,7 +27,7 @@ fn range_of(iov: *const iovec, count: c_int, offset: off_t) -> Range {
     at(offset, len)
 }
 
-fn at(offset: off_t, len: u64) -> Range {
+pub fn at(offset: off_t, len: u64) -> Range {
     Range::At { offset, len }
 }
 

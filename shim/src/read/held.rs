@@ -6,6 +6,7 @@
 
 use grid::header::switch;
 use grid::names::{Bypass, Counter};
+use grid::node::{NodeState, Nodes};
 use grid::refresh::Refresh;
 
 use super::fill::{HOPE_NS, first_refresh, is_worth_it, offer};
@@ -115,4 +116,40 @@ pub fn offer_blocks(member: Member, request: Request, word: Word) -> bool {
     }
     classify::ring(member);
     true
+}
+
+/// The blocks of a range, and which of them a node that is up is believed to hold.
+pub struct Range {
+    /// First byte of the first block.
+    pub start: u64,
+    /// log2 of the block size.
+    pub log2: u8,
+    /// Number of blocks.
+    pub count: u32,
+    /// A bit for each block that is held.
+    pub held: u32,
+}
+
+/// Looks a range up without reading it. `None`: it could not be served now.
+#[inline(never)]
+pub fn look_up(member: Member, request: Request, word: Word) -> Option<Range> {
+    let target = Target::find(member, request, word).ok()?;
+    let (index, nodes) = (member.region().index(), member.region().nodes());
+    let is_up = |block| {
+        let slot = Nodes::slot_of(target.hash, block, target.log2);
+        let node = nodes.node_of(slot);
+        node.is_some_and(|node| nodes.records[node].state() == NodeState::Up)
+    };
+    let mut held = 0;
+    for (nth, (block, version)) in target.blocks().enumerate() {
+        if index.heat(target.held(block, version)).is_some() && is_up(block) {
+            held |= 1 << nth;
+        }
+    }
+    Some(Range {
+        start: target.first << target.log2,
+        log2: target.log2,
+        count: target.count,
+        held,
+    })
 }

@@ -134,6 +134,33 @@ fn prove_by_copy(at: usize) -> bool {
     result(unsafe { arch::syscall(libc::SYS_process_vm_readv, arguments) }) == Ok(1)
 }
 
+/// Copies `T` out of memory that may be bad, or read-only. `None`: the kernel would say EFAULT.
+pub fn fetch<T: Copy>(at: *const T) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    let len = size_of::<T>();
+    if at.is_null() {
+        return None;
+    }
+    if is_readable(at.cast(), len) {
+        // SAFETY: proved readable.
+        return Some(unsafe { at.read_unaligned() });
+    }
+    let vector = |at: usize| libc::iovec {
+        iov_base: at as *mut libc::c_void,
+        iov_len: len,
+    };
+    let (to, from) = (vector(value.as_mut_ptr() as usize), vector(at as usize));
+    let (to, from) = (
+        core::ptr::from_ref(&to) as usize,
+        core::ptr::from_ref(&from) as usize,
+    );
+    let arguments = [super::getpid() as usize, to, 1, from, 1, 0];
+    // SAFETY: the kernel writes `len` bytes of `value`, or says EFAULT.
+    let copied = result(unsafe { arch::syscall(libc::SYS_process_vm_readv, arguments) });
+    // SAFETY: written whole; the callers fetch plain numbers.
+    (copied == Ok(len)).then(|| unsafe { value.assume_init() })
+}
+
 /// Copies out of shared memory to the caller's buffer.
 ///
 /// # Safety

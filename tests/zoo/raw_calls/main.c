@@ -21,6 +21,23 @@ int main(int argc, char **argv)
     }
     CHECK(syscall(SYS_ftruncate, fd, (off_t)BLOCK) == 0);
     SAY(pread(fd, bytes, BLOCK, BLOCK));
+    put(fd, 0, 4 * BLOCK, 50);
+    CHECK(holds_all(fd, 4, 50, 3));
+    CHECK(syscall(SYS_truncate, in_dir("raw.dat"), (off_t)(2 * BLOCK)) == 0);
+    SAY(pread(fd, bytes, BLOCK, 2 * BLOCK));
+    put(fd, 0, 4 * BLOCK, 51);
+    CHECK(holds_all(fd, 4, 51, 3));
+    int again = (int)syscall(SYS_openat, AT_FDCWD, in_dir("raw.dat"), O_RDWR | O_TRUNC, 0);
+    SAY(pread(fd, bytes, BLOCK, 0));
+    put(again, 0, BLOCK, 52);
+    CHECK(holds(fd, 0, BLOCK, 52) && holds(again, 0, BLOCK, 52));
+    unsigned char *view = (void *)syscall(SYS_mmap, NULL, (size_t)BLOCK, PROT_READ | PROT_WRITE,
+                                          MAP_SHARED, again, (off_t)0);
+    CHECK(view != MAP_FAILED);
+    for (uint64_t version = 53; version < 60; version++) {
+        fill(view, BLOCK, 0, version);
+        CHECK(holds(fd, 0, BLOCK, version) && holds(fd, 0, BLOCK, version));
+    }
     CHECK(syscall(SYS_close, warm) == 0);
     SAY(pread(warm, bytes, BLOCK, 0));
     int other = open(in_dir("raw.dat"), O_RDONLY);
