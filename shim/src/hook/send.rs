@@ -7,24 +7,18 @@
 #![allow(unsafe_op_in_unsafe_fn, missing_docs)]
 
 use libc::{c_int, off_t, size_t, ssize_t};
-use redhook::real;
 
-use super::hk_hook;
+use super::counted::hk_counted;
+use super::hk_point;
 use crate::send::{self, Call, Plan};
-use crate::write::{self, Range};
+use crate::write::Range;
 
-/// Decides, makes the kernel's call at most once, settles. A panic before the call is caught here;
-/// then nothing has been sent.
-unsafe fn send_with(
-    call: Call,
-    real: unsafe extern "C" fn(c_int, c_int, *mut off_t, size_t) -> ssize_t,
-) -> ssize_t {
+type Real = unsafe extern "C-unwind" fn(c_int, c_int, *mut off_t, size_t) -> ssize_t;
+
+/// Decides, makes the kernel's call at most once, settles. Nothing in this frame has to be dropped:
+/// a thread may leave it without returning.
+unsafe fn send_with(call: Call, real: Real) -> ssize_t {
     let (to, from) = (call.to, call.from);
-    if let Some(pending) = write::before(to, Range::Anywhere) {
-        let result = real(to, from, call.offset, call.len);
-        write::after(Some(pending), result);
-        return result;
-    }
     match send::before(call) {
         Plan::Pass => real(to, from, call.offset, call.len),
         Plan::Watch(watch) => {
@@ -49,13 +43,13 @@ unsafe fn send_with(
     }
 }
 
-hk_hook! {
-    fn sendfile(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t
-    => hk_sendfile {
-        send_with(Call { to, from, offset, len }, real!(sendfile))
+hk_point! {
+    fn sendfile(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
+        let call = Call { to, from, offset, len };
+        hk_counted!(to, Range::Anywhere, send_with(call, real::sendfile()))
     }
-    fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t
-    => hk_sendfile64 {
-        send_with(Call { to, from, offset, len }, real!(sendfile64))
+    fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
+        let call = Call { to, from, offset, len };
+        hk_counted!(to, Range::Anywhere, send_with(call, real::sendfile64()))
     }
 }
