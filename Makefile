@@ -51,13 +51,14 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	RAMGRID_BUS_KILLS=10000 RAMGRID_BUS_STOP_S=60 \
 	    $(CARGO) test --release --locked -p ramgrid-bus --test crash
 
-fuzz: ## the parsers and the envelope, a minute each (cargo-fuzz and a nightly toolchain)
-	@command -v cargo-fuzz >/dev/null || { \
-	    echo "fuzz: needs cargo-fuzz: rustup toolchain install nightly; cargo install cargo-fuzz"; \
-	    exit 1; }
+# Sanitizers are options of nightly compilers; RUSTC_BOOTSTRAP=1 lets a stable one take them, too.
+fuzz: ## the parsers and the envelope, SECONDS_EACH (default 60) each; any toolchain, and g++
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	@for target in request reply envelope; do \
-	    (cd wire && $(CARGO) +nightly fuzz run $$target -- -max_total_time=$${SECONDS_EACH:-60}) \
-	        || exit 1; \
+	    mkdir -p wire/fuzz/target/corpus/$$target; \
+	    (cd wire && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target \
+	        fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+	        -max_total_time=$${SECONDS_EACH:-60}) || exit 1; \
 	done
 
 clean: ## what was built, and what a killed test left behind

@@ -1,7 +1,7 @@
 //! What the fuzz targets do with their bytes: the properties that no input may break.
 //!
-//! Shared by the libFuzzer targets (nightly, unbounded) and by `tests/mutations.rs` (stable, a few
-//! hundred thousand mutations in every test run). A body panics when a property is broken.
+//! Shared by the libFuzzer targets (`make fuzz`, unbounded) and by `tests/mutations.rs` (stable, a
+//! few hundred thousand mutations in every test run). A body panics when a property is broken.
 
 #![allow(dead_code, reason = "each fuzz target uses one of the bodies")]
 
