@@ -237,6 +237,10 @@ pub struct Snapshot {
     pub uptime_s: f64,
     /// Living processes.
     pub processes: u32,
+    /// Living processes that are not served because every place is taken (255 to a region). Not
+    /// among `processes`.
+    #[serde(default)]
+    pub processes_unserved: u32,
     /// Reads that passed the hooks: `hits_local + hits_remote + reads_disk`, whole calls.
     pub reads: u64,
     /// Bytes those reads returned.

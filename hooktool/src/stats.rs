@@ -206,6 +206,12 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
             found.info.name
         );
     }
+    if now.processes_unserved > 0 {
+        eprintln!(
+            "hooktool: session {}: {} of its processes are not served: all places are taken",
+            found.info.name, now.processes_unserved
+        );
+    }
     viewer::line(&columns(&[
         "TIME", "READS/s", "HIT%", "LOCAL", "REMOTE", "DISK", "BYPASS", "p50us", "p99us", "FALLBK",
         "NODE",

@@ -58,6 +58,11 @@ pub fn compile_deserter(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("deserter.c"), "deserter")
 }
 
+/// Compiles the crowd: many processes that read one file.
+pub fn compile_crowd(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("crowd.c"), "crowd")
+}
+
 fn compile_source(bed: &Bed, source: &Path, name: &str) -> PathBuf {
     let text = std::fs::read_to_string(source)
         .unwrap_or_else(|error| panic!("{}: {error}", source.display()));

@@ -4,7 +4,7 @@
 //! `attach` registers, `reap` removes, `tend` asks whether anybody is left, `stats` lists. A number
 //! of a process alone proves nothing here: the descriptor does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +17,9 @@ use super::{reap, session, sys};
 
 /// The slot (and owner number) that no process gets: the hook server itself acts under it.
 pub const OWN_SLOT: u16 = 0;
+
+/// Most processes without a slot that are counted.
+const TURNED_AWAY_MAX: usize = 4096;
 
 /// A process of the session.
 pub struct Member {
@@ -45,6 +48,8 @@ pub struct Members {
     /// Over, and not released yet.
     leaving: Vec<Member>,
     awaited: Vec<Awaited>,
+    /// Processes that found no slot.
+    turned_away: BTreeSet<u32>,
     /// Processes that have ever joined.
     pub joins: u64,
     /// The session is about to end: no further target is let in.
@@ -76,7 +81,10 @@ impl Members {
         }
         let records = newcomer.domain.region.processes();
         let is_free = |record: &ProcessRecord| record.state.load(Ordering::Acquire) == 0;
-        let slot = (1..records.len()).find(|slot| is_free(&records[*slot]))?;
+        let Some(slot) = (1..records.len()).find(|slot| is_free(&records[*slot])) else {
+            self.turn_away(newcomer.pid);
+            return None;
+        };
         let record = &records[slot];
         record.reset();
         record.pid.store(u64::from(newcomer.pid), Ordering::Relaxed);
@@ -92,9 +100,28 @@ impl Members {
             since: Instant::now(),
         };
         self.awaited.retain(|awaited| awaited.pid != member.pid);
+        self.turned_away.remove(&member.pid);
         self.by_pid.insert(member.pid, member);
         self.joins += 1;
         Some(slot)
+    }
+
+    /// Notes a process that found no slot. It goes on with the kernel, and asks again by itself.
+    fn turn_away(&mut self, pid: u32) {
+        if self.turned_away.len() >= TURNED_AWAY_MAX {
+            self.unserved();
+        }
+        if self.turned_away.len() < TURNED_AWAY_MAX {
+            self.turned_away.insert(pid);
+        }
+    }
+
+    /// How many live that found no slot. Their numbers alone tell, which may be used again: nothing
+    /// but a statistic rests on it.
+    pub fn unserved(&mut self) -> usize {
+        let lives = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        self.turned_away.retain(lives);
+        self.turned_away.len()
     }
 
     /// Takes a process out that begins anew under the same number, or whose number another has now:

@@ -45,6 +45,10 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
         reason,
         uptime_s: session.started.elapsed().as_secs_f64(),
         processes,
+        processes_unserved: match pid {
+            None => u32::try_from(session.members.lock().unserved()).unwrap_or(u32::MAX),
+            Some(_) => 0,
+        },
         reads,
         read_bytes: totals.counter(Counter::ReadBytes),
         hits_local,

@@ -1,14 +1,17 @@
 //! Exact when there is too little of everything, and when writers are killed or run away.
 
+use std::ffi::OsStr;
+
 use harness::bed::Bed;
 use harness::both_modes;
 use harness::files::{Dice, noise, seed_or};
 use harness::mode::Mode;
 use harness::node::Node;
 use harness::puppet::{Puppets, puppet_words};
-use harness::run::{run, wait_until};
+use harness::run::{Outcome, run, wait_until};
 use harness::session::Hooked;
-use harness::zoo::{compile_deserter, compile_prowler, compile_scrubber};
+use harness::stats::Stats;
+use harness::zoo::{compile_crowd, compile_deserter, compile_prowler, compile_scrubber};
 use serde_json::json;
 
 both_modes!(
@@ -16,7 +19,8 @@ both_modes!(
     index_too_small,
     node_too_small,
     killed_writers,
-    deserted_writers
+    deserted_writers,
+    more_processes_than_places
 );
 
 /// Runs the prowler hooked until reads were served, and fails unless it saw only right bytes.
@@ -119,24 +123,68 @@ fn killed_writers(mode: Mode) {
     puppets.end();
 }
 
+/// More processes than a region has places: the surplus reads from the kernel, is counted, and
+/// nobody sees an error or a wrong byte.
+fn more_processes_than_places(mode: Mode) {
+    const READERS: u64 = 300;
+    const PLACES: u64 = 255;
+    let bed = Bed::new("crowd", mode);
+    bed.write("file", &noise(8, 16 * 4096));
+    let crowd = compile_crowd(&bed);
+    let count = READERS.to_string();
+    let hooked = bed.hooked().flag("--index", "8MiB");
+    let (outcome, stats) = run_until(
+        &bed,
+        &hooked,
+        &[crowd.as_os_str(), "file".as_ref()],
+        &[count.as_ref()],
+        |stats| {
+            let all = stats.count("processes") + stats.count("processes_unserved");
+            all >= READERS && stats.hits() > 2000
+        },
+    );
+    let said = format!("{READERS} of {READERS} readers saw the file as it is\n");
+    assert_eq!(outcome.must_pass().text(), said);
+    assert_eq!(stats.count("processes"), PLACES);
+    assert_eq!(stats.count("processes_unserved"), READERS - PLACES);
+    let last = hooked.final_stats();
+    assert_eq!(last.count("processes_unserved"), 0, "they are gone");
+}
+
+/// Runs `words`, a file that ends it when it exists, and `more`; makes that file once the session's
+/// statistics are `enough`, and gives them back.
+fn run_until(
+    bed: &Bed,
+    hooked: &Hooked<'_>,
+    words: &[&OsStr],
+    more: &[&OsStr],
+    enough: impl Fn(&Stats) -> bool,
+) -> (Outcome, Stats) {
+    let stop = bed.join("stop");
+    let words = [words, &[stop.as_os_str()], more].concat();
+    let mut command = hooked.command(bed.path(), &words);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&mut command));
+        let mut last = None;
+        wait_until("the session has come so far", || {
+            last = hooked.stats().or(last.take());
+            running.is_finished() || last.as_ref().is_some_and(&enough)
+        });
+        std::fs::write(&stop, b"").expect("stop it");
+        let outcome = running.join().expect("the run came to its end");
+        (outcome, last.expect("it was seen"))
+    })
+}
+
 /// Writers whose thread is cancelled, or jumps out of a signal handler, while the process lives on:
 /// what they had in flight is settled, and the file comes back into service.
 fn deserted_writers(mode: Mode) {
     let bed = Bed::new("deserted", mode);
     bed.write("file", &noise(7, 64 * 4096));
     let deserter = compile_deserter(&bed);
-    let stop = bed.join("stop");
     let hooked = bed.hooked();
-    let words = [deserter.as_os_str(), "file".as_ref(), stop.as_os_str()];
-    let mut command = hooked.command(bed.path(), &words);
-    let outcome = std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&mut command));
-        wait_until("the file is served again", || {
-            running.is_finished() || hooked.stats().is_some_and(|stats| stats.hits() > 200)
-        });
-        std::fs::write(&stop, b"").expect("stop the deserter");
-        running.join().expect("the run came to its end")
-    });
+    let words = [deserter.as_os_str(), "file".as_ref()];
+    let (outcome, _) = run_until(&bed, &hooked, &words, &[], |stats| stats.hits() > 200);
     assert_eq!(outcome.must_pass().text(), "deserted\n");
     hooked.final_stats().must_have_hits();
 }
