@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bus::cli::BusArgs;
+
 /// What `hooktool --help` opens with.
 const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +93,8 @@ pub enum Command {
     Flush(SelectArgs),
     /// Examine this machine: kernel, limits, file systems, hook driver, nodes
     Doctor(DoctorArgs),
+    /// Message channels in shared memory: make, look, try, clean (hooktool bus --help)
+    Bus(BusArgs),
     /// The hook server of one session (started by run)
     #[command(hide = true)]
     SessionServer {

@@ -4,6 +4,7 @@
 //! `settings` resolves what was typed, `launch` starts targets, `server` is the hook server, the
 //! rest are viewers and checks. No module but `sys` contains unsafe code.
 
+pub mod bus;
 pub mod check;
 pub mod cli;
 pub mod commands;

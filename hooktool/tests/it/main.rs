@@ -5,6 +5,7 @@
 
 mod house;
 
+mod bus;
 mod check;
 mod inherit;
 mod init;
