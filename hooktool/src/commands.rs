@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use crate::cli::{self, Cli, Command};
 use crate::control::Request;
 use crate::failure::{Failure, Kind};
-use crate::{bus, check, doctor, launch, spawn, stats, viewer};
+use crate::{bus, check, doctor, launch, ps, spawn, stats, viewer};
 
 /// Runs the command line.
 ///
@@ -41,7 +41,7 @@ fn execute(arguments: Vec<OsString>) -> Result<u8, Failure> {
     match command {
         Command::Run(arguments) => launch::run(*arguments),
         Command::Check(arguments) => check::check(&arguments),
-        Command::Ps(arguments) => viewer::ps(&arguments),
+        Command::Ps(arguments) => ps::ps(&arguments),
         Command::Stats(arguments) => stats::stats(&arguments),
         Command::On(arguments) => viewer::order(&arguments, &Request::Service { on: true }),
         Command::Off(arguments) => viewer::order(&arguments, &Request::Service { on: false }),

@@ -109,6 +109,10 @@ pub enum ServiceState {
     Off,
     /// Every read goes to the kernel; the reason is beside it.
     Bypass,
+    /// The hook server is gone: no session says this, `ps` does of processes that outlived theirs.
+    Gone,
+    /// The hook server does not answer: said by `ps`, likewise.
+    Silent,
 }
 
 /// A session as `ps` shows it.

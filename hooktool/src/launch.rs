@@ -213,6 +213,11 @@ fn stats_file(pattern: &str, pid: u32) -> Result<PathBuf, Failure> {
         let fix = format!("name a file in it:  --stats-at-exit '{name}/stats.%p.json'");
         return Err(lost(&name, "it is a directory", fix));
     }
+    // The file is replaced as a whole: that must not happen to a device or a pipe.
+    if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        let fix = "name a file:  --stats-at-exit /var/tmp/stats.%p.json";
+        return Err(lost(&name, "it is no regular file", fix.into()));
+    }
     let directory = path.parent().unwrap_or(Path::new("/"));
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     let flags = rustix::fs::AtFlags::EACCESS;

@@ -41,7 +41,9 @@ pub struct Sessions {
     /// Those of other users.
     pub foreign: usize,
     /// Those whose hook server does not answer.
-    pub silent: usize,
+    pub silent: Vec<SessionId>,
+    /// All of them, by the names of their sockets.
+    pub listening: Vec<SessionId>,
 }
 
 /// A connection to a hook server.
@@ -66,12 +68,15 @@ pub fn list() -> Sessions {
 
 fn list_within(limit: Duration) -> Sessions {
     let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let mut sessions = Sessions::default();
-    for id in listening(&table) {
+    let mut sessions = Sessions {
+        listening: listening(&table),
+        ..Sessions::default()
+    };
+    for id in sessions.listening.clone() {
         match open(&id, limit) {
             Ok(found) => sessions.found.push(found),
             Err(Passed::Foreign) => sessions.foreign += 1,
-            Err(Passed::Silent) => sessions.silent += 1,
+            Err(Passed::Silent) => sessions.silent.push(id),
         }
     }
     sessions
@@ -98,39 +103,6 @@ pub fn of_name(name: &str) -> Vec<Found> {
     found
         .filter(|found| found.info.name == name && found.link.peer == ours)
         .collect()
-}
-
-/// A process that was started hooked and whose hook server does not answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Orphan {
-    /// Its number.
-    pub pid: u32,
-    /// Base name of its program.
-    pub command: String,
-}
-
-/// Processes that carry a session in their environment which is not among `sessions`.
-pub fn orphans(sessions: &Sessions) -> Vec<Orphan> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let is_known = |id: &str| {
-        let mut found = sessions.found.iter();
-        found.any(|found| found.info.session.to_string() == id)
-    };
-    let is_orphan = |pid: &u32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let text = environ
-            .split(|byte| *byte == 0)
-            .find_map(|entry| entry.strip_prefix(b"HOOKTOOL_SESSION="));
-        let id = text.and_then(|text| std::str::from_utf8(text.get(..32)?).ok());
-        id.is_some_and(|id| !is_known(id))
-    };
-    let orphan = |pid: u32| {
-        let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        let command = command.trim_end().to_string();
-        Some(Orphan { pid, command })
-    };
-    pids.filter(is_orphan).filter_map(orphan).collect()
 }
 
 /// The sessions called `name`, or the one with the process `name`, or the only one. `verb` is the
@@ -242,10 +214,10 @@ pub fn others(sessions: &Sessions) -> String {
             sessions.foreign
         ));
     }
-    if sessions.silent > 0 {
+    if !sessions.silent.is_empty() {
         text.push_str(&format!(
             "; {} whose hook server does not answer",
-            sessions.silent
+            sessions.silent.len()
         ));
     }
     text

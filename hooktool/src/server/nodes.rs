@@ -152,6 +152,12 @@ impl Node {
             control::NodeState::Connecting => Some(format!(
                 "memory node {shown} has not answered yet: {until}; see:  hooktool ps"
             )),
+            control::NodeState::Unreachable if why.contains("address information") => {
+                Some(format!(
+                    "memory node {shown} has no address ({why}): {until}; look it up:  getent hosts \
+                 {host}"
+                ))
+            }
             control::NodeState::Unreachable => Some(format!(
                 "cannot reach memory node {shown}: {why}: {until}; start it there:  memnode \
                  --listen {host}:{port}"

@@ -53,6 +53,44 @@ fn wrong_words_are_usage_errors() {
 }
 
 #[test]
+fn counters_that_would_be_lost_are_refused() {
+    let directory = workshop().to_str().unwrap();
+    for (file, needle) in [
+        (directory, "it is a directory"),
+        ("/dev/null", "it is no regular file"),
+        ("/no/such/dir/file", "mkdir -p '/no/such/dir'"),
+        ("/tmp/a.%z", "p (process)"),
+    ] {
+        refused(&["run", "--stats-at-exit", file, "--", "true"], 125, needle);
+    }
+    let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
+    let mut command = Command::new("sh");
+    house::clean(&mut command);
+    let words = [
+        "-c",
+        script,
+        "sh",
+        house::HOOKTOOL,
+        "run",
+        "--stats-at-exit",
+        "x",
+        "--",
+        "true",
+    ];
+    let output = command
+        .args(words)
+        .current_dir(workshop())
+        .output()
+        .unwrap();
+    assert_eq!(status(&output), 125, "{}", err(&output));
+    assert!(
+        err(&output).contains("name it from the root"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
 fn impossible_sizes_say_what_would_fit() {
     refused(&["run", "--local", "9000TiB", "--", "true"], 125, "MiB");
     refused(

@@ -278,6 +278,40 @@ fn a_second_start_under_a_name_is_let_in_or_stands_beside() {
 }
 
 #[test]
+fn processes_without_a_hook_server_are_still_listed() {
+    let name = name("orphan");
+    let child = sleeper(&name);
+    let info = find(&name).unwrap();
+    let server = i32::try_from(info["server_pid"].as_u64().unwrap()).unwrap();
+    let server = rustix::process::Pid::from_raw(server).unwrap();
+    let id = child.id().to_string();
+    let row_of = |id: &str| {
+        let text = out(&run(&["ps"]));
+        let row = text.lines().find(|l| l.trim_start().starts_with(id));
+        row.map(str::to_string)
+    };
+    rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
+    let row = row_of(&id).expect("a row");
+    assert!(row.contains("hook server silent"), "{row}");
+    rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+    wait_for("the end of the hook server", || {
+        row_of(&id)?.contains("hook server gone").then_some(())
+    });
+    let text = out(&run(&["ps", "-j"]));
+    let line = text
+        .lines()
+        .find(|line| line.contains(&id))
+        .expect("a line");
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&value["state"], &value["session"]),
+        (&"gone".into(), &info["session"])
+    );
+    drop(child);
+    wait_for("the end of the row", || row_of(&id).is_none().then_some(()));
+}
+
+#[test]
 fn orders_are_for_every_session_of_the_name() {
     let name = name("both");
     let pair = [sleeper(&name), sleeper_of(&name, &["--mode", "observe"])];
