@@ -16,7 +16,7 @@ use crate::libraries::Search;
 use crate::settings::{self, Settings};
 use crate::shim::{self, Shim};
 use crate::spawn::{self, Parent};
-use crate::{dry_run, environment, init, locate, precheck, probe, sys};
+use crate::{dry_run, environment, init, layers, locate, precheck, probe, sys};
 
 /// A command that was found and can be hooked.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
             &sys::environment(),
         ));
     }
+    tell_misspelt_variables();
     let settings = settings::resolve(&arguments.settings, |name| std::env::var(name).ok())?;
     let target = Target {
         file: file?,
@@ -64,6 +65,19 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
         run_as_init(config, target, &settings)
     } else {
         in_place(&config, &target)
+    }
+}
+
+/// One line about variables that look like settings and are none.
+fn tell_misspelt_variables() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let names: Vec<_> = names.collect();
+    let misspelt = layers::misspelt(names.iter().map(String::as_str));
+    if !misspelt.is_empty() {
+        failure::note(&format!(
+            "no setting is called {}: it changes nothing; settings: hooktool run --help",
+            misspelt.join(" or ")
+        ));
     }
 }
 

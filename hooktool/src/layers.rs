@@ -37,6 +37,18 @@ pub const KEYS: [&str; 16] = [
     "stats-at-exit",
 ];
 
+/// Variables that are no settings.
+const OTHER_VARIABLES: [&str; 8] = [
+    "HOOKTOOL_CONFIG",
+    "HOOKTOOL_DISABLED",
+    "HOOKTOOL_LOG",
+    "HOOKTOOL_ONLY_PID",
+    "HOOKTOOL_ORACLE",
+    "HOOKTOOL_PLANT",
+    "HOOKTOOL_SESSION",
+    "HOOKTOOL_SHIM",
+];
+
 /// Settings that hold several values.
 const LIST_KEYS: [&str; 4] = ["node", "include", "exclude", "own"];
 
@@ -70,6 +82,18 @@ pub fn variable_name(key: &str) -> String {
 /// Name of a setting in the file: `fill-rate` is `fill_rate`.
 fn file_key(key: &str) -> String {
     key.replace('-', "_")
+}
+
+/// Those of `names` that look like variables of ours and are none: they change nothing, and whoever
+/// set them thinks they do. A misspelt setting in a file is refused; a variable may be somebody
+/// else's, and keeps nothing from starting.
+pub fn misspelt<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let known: Vec<_> = KEYS.iter().map(|key| variable_name(key)).collect();
+    names
+        .filter(|name| name.starts_with("HOOKTOOL_"))
+        .filter(|name| !OTHER_VARIABLES.contains(name))
+        .filter(|name| !known.iter().any(|known| known == name))
+        .collect()
 }
 
 impl Layers {
@@ -318,6 +342,13 @@ mod tests {
         );
         assert!(matches!(layers.texts("mode").unwrap().1, Origin::File(_)));
         assert!(layers.texts("fill").is_none());
+    }
+
+    #[test]
+    fn misspelt_variables_are_found() {
+        let names = "PATH HOOKTOOL_LOCL HOOKTOOL_LOCAL HOOKTOOL_FILL_RATE HOOKTOOL_SHIM HOOKTOOL_";
+        let found = misspelt(names.split(' '));
+        assert_eq!(found, ["HOOKTOOL_LOCL", "HOOKTOOL_"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the viewers of running sessions share, and the orders `on`, `off`, `flush`.
 //!
-//! Data go to standard output, in columns or as JSON lines; what was done is said on standard error.
+//! Data go to standard output, in columns or as JSON lines; what was done is said on standard
+//! error.
 
 use std::io::Write;
 

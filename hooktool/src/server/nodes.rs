@@ -147,30 +147,30 @@ impl Node {
         let Target { host, port, .. } = &self.target;
         let shown = &self.shown;
         let until = "reads go to the disk until it answers";
-        match state {
-            control::NodeState::Up | control::NodeState::Slow => None,
-            control::NodeState::Connecting => Some(format!(
-                "memory node {shown} has not answered yet: {until}; see:  hooktool ps"
-            )),
-            control::NodeState::Unreachable if why.contains("address information") => {
-                Some(format!(
-                    "memory node {shown} has no address ({why}): {until}; look it up:  getent hosts \
-                 {host}"
-                ))
-            }
-            control::NodeState::Unreachable => Some(format!(
-                "cannot reach memory node {shown}: {why}: {until}; start it there:  memnode \
-                 --listen {host}:{port}"
-            )),
-            control::NodeState::Unauthorized => Some(format!(
-                "memory node {shown} wants another password ({why}): every read goes to the disk; \
-                 give it:  --node redis://:PASSWORD@{host}:{port}"
-            )),
-            control::NodeState::Foreign => Some(format!(
-                "{shown} is no memory node ({why}): every read goes to the disk; see what listens \
-                 there:  ss -ltnp 'sport = :{port}'"
-            )),
-        }
+        let (what, fix) = match state {
+            control::NodeState::Up | control::NodeState::Slow => return None,
+            control::NodeState::Connecting => (
+                format!("memory node {shown} has not answered yet: {until}"),
+                "see:  hooktool ps".into(),
+            ),
+            control::NodeState::Unreachable if why.contains("address information") => (
+                format!("memory node {shown} has no address ({why}): {until}"),
+                format!("look it up:  getent hosts {host}"),
+            ),
+            control::NodeState::Unreachable => (
+                format!("cannot reach memory node {shown}: {why}: {until}"),
+                format!("start it there:  memnode --listen {host}:{port}"),
+            ),
+            control::NodeState::Unauthorized => (
+                format!("memory node {shown} wants another password ({why}): reads go to the disk"),
+                format!("give it:  --node redis://:PASSWORD@{host}:{port}"),
+            ),
+            control::NodeState::Foreign => (
+                format!("{shown} is no memory node ({why}): reads go to the disk"),
+                format!("see what listens there:  ss -ltnp 'sport = :{port}'"),
+            ),
+        };
+        Some(format!("{what}; {fix}"))
     }
 
     /// Health and smoothed round trip in nanoseconds (0: none yet), for the viewers.

@@ -110,3 +110,13 @@ fn other_preloads_are_kept() {
     let expected = format!("LD_PRELOAD={}:libm.so.6\n", driver().display());
     assert!(out(&output).contains(&expected), "{}", out(&output));
 }
+
+#[test]
+fn a_misspelt_variable_is_told_once_and_keeps_nothing_from_starting() {
+    let mut command = hooktool(&["run", "--node", "embedded:16MiB", "--", "echo", "ran"]);
+    let output = command.env("HOOKTOOL_LOCL", "1MiB").output().unwrap();
+    assert_eq!((status(&output), out(&output).as_str()), (0, "ran\n"));
+    let text = err(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("HOOKTOOL_LOCL"), "{text}");
+}
