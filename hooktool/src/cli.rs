@@ -42,9 +42,13 @@ Every setting is also a variable (--fill-rate is HOOKTOOL_FILL_RATE, which keeps
 the command line: HOOKTOOL_NODE) and a line of the settings file (fill_rate = \"50MiB/s\"). The
 flag wins, then the variable, then the file. A password is written as in a URL: %40 is @.
 
-A session is CMD and what it starts, with one region of memory and one set of counters. A second
-run with the same --name and the same settings joins it, also while it lingers; with other
-settings it replaces it when nobody is left in it, and else gets a name of its own (NAME-2).
+A session is CMD and what it starts, with one region of memory and one set of counters. With
+--name it lingers: its blocks are kept after its last process, for the next start of that name. A
+start with the same --name and the same settings joins the session, also while others are in it.
+Where a setting differs, a session that lingers is ended and a new one made; beside one that has
+processes a second one of the name is made, and a line says so. --dry-run tells which. --linger,
+--stats-at-exit and --no-follow are taken over by the session that is joined. `hooktool off NAME`
+ends a session that lingers; one that is switched off does not linger.
 
 --own is a promise of yours: while the session runs, no process without the hooks writes these
 files, children that cannot be hooked (static, set-user-id, HOOKTOOL_DISABLED=1) included.";
@@ -54,10 +58,13 @@ const COLUMNS: &str = "\
 READS/s  reads that passed the hooks        LOCAL   served from the local cache
 HIT%     share of them served               REMOTE  served by memory nodes
 p50us    median of a remote read            DISK    left to the kernel: its page cache or the disk
-p99us    slowest hundredth of them          BYPASS  of these, not even tried (reasons: stats -j)
-NODE     bytes held on the nodes            FALLBK  of these, tried and given up (reasons: -j)
+p99us    slowest hundredth of them          BYPASS  not even tried (reasons: stats -j)
+NODE     bytes held on the nodes            FALLBK  tried and given up (reasons: stats -j)
 
-All are per second; the first line is the average since the session began.";
+All counts are per second; the first line is the average since the session began. READS/s is LOCAL
+and REMOTE and DISK. BYPASS and FALLBK say why reads are in DISK, and BYPASS counts as well what is
+no read of a file that could be served, so that it may exceed READS/s. Globs that match nothing are
+told; stats -j has how many files each glob matches (globs).";
 
 /// RAM of other machines, under programs nobody has to change.
 #[derive(Debug, Parser)]

@@ -213,6 +213,17 @@ pub struct FileInfo {
     pub reads: u64,
 }
 
+/// A glob of `--include`, `--exclude` or `--own`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GlobInfo {
+    /// The setting: `include`, `exclude` or `own`.
+    pub setting: String,
+    /// The glob as typed.
+    pub glob: String,
+    /// Files read so far that it matches.
+    pub files: u64,
+}
+
 /// Two percentiles of a latency, in microseconds; absent while nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
@@ -281,4 +292,7 @@ pub struct Snapshot {
     pub nodes: Vec<NodeInfo>,
     /// Files, most reads first, at most `FILES_MAX`.
     pub files: Vec<FileInfo>,
+    /// Globs of the settings, with what they have matched.
+    #[serde(default)]
+    pub globs: Vec<GlobInfo>,
 }

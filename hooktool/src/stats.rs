@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cli::StatsArgs;
-use crate::control::{Request, Response, Snapshot};
+use crate::control::{Request, Response, ServiceState, Snapshot};
 use crate::failure::{self, Failure};
 use crate::sessions::{self, Found};
 use crate::sizes::{show_count, show_short};
@@ -200,17 +200,19 @@ fn text(found: &mut Found, plan: &Plan, pid: Option<u32>) -> Result<u8, Failure>
 /// Column heads; before them, who it is when it does not serve.
 fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
     let state = viewer::state_words(now.state, now.reason.as_deref());
-    if state != "serving" {
-        eprintln!(
-            "hooktool: session {} does not serve now: {state}",
-            found.info.name
-        );
+    let name = &found.info.name;
+    match (now.state, &now.reason) {
+        (ServiceState::Serving, None) => {}
+        (ServiceState::Serving, Some(remark)) => {
+            failure::note(&format!("session {name}: {remark}"))
+        }
+        _ => failure::note(&format!("session {name} does not serve now: {state}")),
     }
     if now.processes_unserved > 0 {
-        eprintln!(
-            "hooktool: session {}: {} of its processes are not served: all places are taken",
-            found.info.name, now.processes_unserved
-        );
+        failure::note(&format!(
+            "session {name}: {} of its processes are not served: all places are taken",
+            now.processes_unserved
+        ));
     }
     viewer::line(&columns(&[
         "TIME", "READS/s", "HIT%", "LOCAL", "REMOTE", "DISK", "BYPASS", "p50us", "p99us", "FALLBK",

@@ -10,7 +10,8 @@
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
-//! (the processes), `totals` and `stats` (the numbers), `client` (RESP), `sys` (unsafe calls).
+//! (the processes), `judging` (names), `totals` and `stats` (the numbers), `client` (RESP), `sys`
+//! (unsafe calls).
 
 mod attach;
 mod client;
@@ -20,6 +21,7 @@ mod domain;
 mod drain;
 mod embedded;
 mod growth;
+mod judging;
 mod life;
 mod look;
 mod members;

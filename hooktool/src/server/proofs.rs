@@ -17,7 +17,7 @@ use grid::sync::Ordering;
 
 use super::domain::Domain;
 use super::look::{self, Look};
-use super::session::{Globs, Session};
+use super::session::Session;
 
 /// Between two rounds while something is to be proved.
 const ROUND: Duration = Duration::from_millis(100);
@@ -120,7 +120,7 @@ fn collect(
         remember_path(domain, found, &path);
         if !record.has_policy(JUDGED) {
             // Refused: the record is another file's by now, which will ask for itself.
-            let _ = files.judge(found, judge(&session.globs, &path));
+            let _ = files.judge(found, session.globs.judge(&path));
         }
         let (stamp, trust) = record.stamp();
         let proved = stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained);
@@ -181,19 +181,6 @@ fn is_proved(seen: &Look, wish: &Wish, now: Instant) -> bool {
     quiet >= QUIET_WITH_LEASE && (quiet >= QUIET_ALONE || seen.is_clean_at(wish.stamp))
 }
 
-fn judge(globs: &Globs, path: &str) -> u64 {
-    let included = globs.include.is_empty() || globs.include.is_match(path);
-    let excluded = !included || globs.exclude.is_match(path);
-    let flags = [
-        (EXCLUDED, excluded),
-        (OWNED, !excluded && globs.own.is_match(path)),
-    ];
-    flags
-        .iter()
-        .filter(|(_, set)| *set)
-        .fold(JUDGED, |all, (flag, _)| all | flag)
-}
-
 fn remember_path(domain: &Domain, found: RecordRef, path: &str) {
     let mut paths = domain.paths.lock();
     let known = paths
@@ -201,33 +188,5 @@ fn remember_path(domain: &Domain, found: RecordRef, path: &str) {
         .is_some_and(|(generation, _)| *generation == found.generation);
     if !known {
         paths.insert(found.index, (found.generation, path.to_string()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_judged_by_all_three_kinds_of_globs() {
-        let set = |glob: &str| match glob {
-            "" => crate::globs::build(&[]).unwrap(),
-            glob => crate::globs::build(&[glob.to_string()]).unwrap(),
-        };
-        let globs = Globs {
-            include: set("/srv/**"),
-            exclude: set("**/pg_wal/**"),
-            own: set("/srv/pg/**"),
-        };
-        assert_eq!(judge(&globs, "/srv/pg/base/1"), JUDGED | OWNED);
-        assert_eq!(judge(&globs, "/srv/pg/pg_wal/1"), JUDGED | EXCLUDED);
-        assert_eq!(judge(&globs, "/etc/passwd"), JUDGED | EXCLUDED);
-        assert_eq!(judge(&globs, "/srv/web/a"), JUDGED);
-        let all = Globs {
-            include: set(""),
-            exclude: set(""),
-            own: set(""),
-        };
-        assert_eq!(judge(&all, "/etc/passwd"), JUDGED);
     }
 }

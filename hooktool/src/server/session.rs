@@ -11,13 +11,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use globset::GlobSet;
 use grid::header::switch;
 use grid::node::NodeState;
 use parking_lot::{Mutex, RwLock};
 use rustix::event::EventfdFlags;
 
 use super::domain::{Credentials, Domain};
+use super::judging::Globs;
 use super::members::Members;
 use super::nodes::Node;
 use super::region::{self, Plan};
@@ -28,16 +28,6 @@ use crate::failure::Failure;
 
 /// Most credential domains of a session.
 pub const DOMAINS_MAX: usize = 8;
-
-/// The globs of a session, ready to match.
-pub struct Globs {
-    /// Files to serve; empty: all.
-    pub include: GlobSet,
-    /// Files never to serve.
-    pub exclude: GlobSet,
-    /// Files that the session alone writes.
-    pub own: GlobSet,
-}
 
 /// A descriptor that becomes readable when rung, for threads that sleep in poll(2).
 pub struct Bell(OwnedFd);
@@ -131,11 +121,7 @@ impl Session {
     ///
     /// No memory, no descriptors, or a glob that cannot be matched.
     pub fn new(config: ServeConfig, nodes: Vec<Arc<Node>>, plan: Plan) -> Result<Session, Failure> {
-        let globs = Globs {
-            include: matcher("--include", &config.include)?,
-            exclude: matcher("--exclude", &config.exclude)?,
-            own: matcher("--own", &config.own)?,
-        };
+        let globs = Globs::of(&config)?;
         let session = Session {
             started: Instant::now(),
             plan,
@@ -315,7 +301,7 @@ impl Session {
                 Some(why.unwrap_or_else(|| "no node is up".into())),
             )
         } else {
-            (ServiceState::Serving, None)
+            (ServiceState::Serving, self.globs.remark())
         }
     }
 
@@ -349,16 +335,6 @@ impl Session {
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
-}
-
-fn matcher(flag: &str, globs: &[String]) -> Result<GlobSet, Failure> {
-    crate::globs::build(globs).map_err(|error| {
-        Failure::usage(
-            format!("{flag}: {error}"),
-            "nothing was started",
-            error.write,
-        )
-    })
 }
 
 fn no_descriptors(error: &std::io::Error) -> Failure {

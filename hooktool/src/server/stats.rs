@@ -74,6 +74,7 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
             .iter()
             .fold(0, |sum, node| node.bytes.saturating_add(sum)),
         files: files(&domains, &held),
+        globs: session.globs.infos(),
         nodes,
     })
 }

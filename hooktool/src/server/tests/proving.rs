@@ -195,3 +195,28 @@ fn names_are_judged_when_globs_are_in_force() {
         assert_eq!(record.stamp().1, Trust::None, "no proof is needed");
     }
 }
+
+#[test]
+fn a_misspelt_glob_is_told_by_name_and_by_number() {
+    let node = FakeNode::start();
+    let mut config = config(vec![node.addr()]);
+    config.include = vec!["/no/such/place/**".into()];
+    let stage = Stage::start(config).expect("the session can be made");
+    let joined = stage.join();
+    let scratch = Scratch::new("misspelt");
+    let file = File::open(&scratch.0).unwrap();
+    let (_, record) = record(&joined, &file);
+    want(&joined, record, &file);
+    eventually("judged", || record.has_policy(EXCLUDED));
+    let crate::control::Response::Snapshot(snapshot) =
+        stage.ask(&crate::control::Request::Snapshot { pid: None })
+    else {
+        panic!("no snapshot");
+    };
+    let reason = snapshot.reason.expect("a remark");
+    assert!(reason.contains("left out by --include"), "{reason}");
+    let [glob] = &snapshot.globs[..] else {
+        panic!("one glob: {:?}", snapshot.globs)
+    };
+    assert_eq!((glob.setting.as_str(), glob.files), ("include", 0));
+}
