@@ -28,8 +28,8 @@ use super::session::Session;
 /// Longest sleep between two looks at the slots. The doorbell ends it earlier; only a process that
 /// is killed between leaving a block and ringing needs it.
 const SLEEP: futex::Timespec = futex::Timespec {
-    tv_sec: 0,
-    tv_nsec: 250_000_000,
+    tv_sec: 1,
+    tv_nsec: 0,
 };
 
 /// Pause after a batch: more blocks gather meanwhile, and whoever leaves them need not ring, which

@@ -28,9 +28,6 @@ const WISHES_PER_SET: u64 = 1;
 /// How long nothing grows after memory was refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often the thread looks whether the session ends.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Orders that may wait.
 const ORDERS_MAX: usize = 64;
 
@@ -121,20 +118,21 @@ impl Growth {
 }
 
 impl Mover {
-    /// Moves memory until the session ends.
+    /// Moves memory until the session ends: then `tend` is gone, who alone gives orders.
     pub fn run(&self, session: &Session) {
         let mut refused_at: Option<Instant> = None;
-        while !session.is_ending() {
-            match self.orders.recv_timeout(PATIENCE) {
-                Ok(Order::Shrink { domain, sets }) => shrink(&domain, sets),
-                Ok(Order::Grow { domain, sets }) => {
+        while let Ok(order) = self.orders.recv() {
+            if session.is_ending() {
+                return;
+            }
+            match order {
+                Order::Shrink { domain, sets } => shrink(&domain, sets),
+                Order::Grow { domain, sets } => {
                     let resting = refused_at.is_some_and(|at| at.elapsed() < REFUSED_PAUSE);
                     if !resting && !grow(&domain, sets) {
                         refused_at = Some(Instant::now());
                     }
                 }
-                Err(error) if error.is_timeout() => {}
-                Err(_) => return,
             }
         }
     }

@@ -23,7 +23,7 @@ use super::session::Session;
 const ROUND: Duration = Duration::from_millis(100);
 
 /// Between two rounds while nothing is; a doorbell ends it earlier.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(5);
 
 /// Between two looks for new wishes at least: a look takes a tenth of a millisecond.
 const BREATH: Duration = Duration::from_millis(10);
