@@ -195,6 +195,14 @@ impl Postgres {
         }
     }
 
+    /// Fails if the server's log says any of these words.
+    #[track_caller]
+    pub fn log_must_lack(&self, words: &[&str]) {
+        let log = self.log_text();
+        let said = words.iter().find(|word| log.contains(**word));
+        assert!(said.is_none(), "the log says {said:?}:\n{log}");
+    }
+
     /// Everything the server logged.
     pub fn log_text(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

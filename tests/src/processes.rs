@@ -32,6 +32,18 @@ pub fn hook_servers(bed: &Bed) -> Vec<Pid> {
         .collect()
 }
 
+/// The one hook server of a bed with one session.
+#[track_caller]
+pub fn the_hook_server(bed: &Bed) -> Pid {
+    let servers = hook_servers(bed);
+    assert_eq!(
+        servers.len(),
+        1,
+        "one session, one hook server: {servers:?}"
+    );
+    servers[0]
+}
+
 fn is_namespace_init(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid()));
     let status = status.unwrap_or_default();

@@ -23,31 +23,24 @@ fn refused(words: &[&str], expected: i32, needle: &str) {
     assert!(text.contains(needle), "{words:?}: {text}");
 }
 
+/// `hooktool run FLAGS -- true` starts nothing and says why.
+fn run_refused(flags: &[&str], word: &str) {
+    refused(&[&["run"], flags, &["--", "true"]].concat(), 125, word);
+}
+
 #[test]
 fn wrong_words_are_usage_errors() {
     refused(&["frob"], 2, "frob");
     refused(&["run"], 125, "CMD");
-    refused(&["run", "--bogus", "--", "true"], 125, "--bogus");
-    refused(
-        &["run", "--local", "64g", "--", "true"],
-        125,
-        "--local 64GiB",
-    );
-    refused(&["run", "--local", "--", "true"], 125, "--local");
-    refused(&["run", "--mode", "fast", "--", "true"], 125, "serve");
-    refused(&["run", "--verify", "200%", "--", "true"], 125, "0.1%");
-    refused(&["run", "--linger", "10", "--", "true"], 125, "10s");
-    refused(
-        &["run", "--fill-rate", "5MiB", "--", "true"],
-        125,
-        "50MiB/s",
-    );
-    refused(&["run", "--own", "base/**", "--", "true"], 125, "absolute");
-    refused(
-        &["run", "--name", "a", "--name", "b", "--", "true"],
-        125,
-        "--name",
-    );
+    run_refused(&["--bogus"], "--bogus");
+    run_refused(&["--local", "64g"], "--local 64GiB");
+    run_refused(&["--local"], "--local");
+    run_refused(&["--mode", "fast"], "serve");
+    run_refused(&["--verify", "200%"], "0.1%");
+    run_refused(&["--linger", "10"], "10s");
+    run_refused(&["--fill-rate", "5MiB"], "50MiB/s");
+    run_refused(&["--own", "base/**"], "absolute");
+    run_refused(&["--name", "a", "--name", "b"], "--name");
     refused(&["stats", "pg", "never"], 2, "never");
     refused(&["doctor", "--node", "a b"], 2, "--node");
 }
@@ -92,36 +85,16 @@ fn counters_that_would_be_lost_are_refused() {
 
 #[test]
 fn impossible_sizes_say_what_would_fit() {
-    refused(&["run", "--local", "9000TiB", "--", "true"], 125, "MiB");
-    refused(
-        &["run", "--node", "embedded:9000TiB", "--", "true"],
-        125,
-        "embedded:",
-    );
-    refused(
-        &["run", "--index", "99999999999999999999", "--", "true"],
-        125,
-        "--index",
-    );
+    run_refused(&["--local", "9000TiB"], "MiB");
+    run_refused(&["--node", "embedded:9000TiB"], "embedded:");
+    run_refused(&["--index", "99999999999999999999"], "--index");
 }
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    refused(
-        &["run", "--seal", "key", "--", "true"],
-        125,
-        "not built yet",
-    );
-    refused(
-        &["run", "--node", "rediss://h:1", "--", "true"],
-        125,
-        "not built yet",
-    );
-    refused(
-        &["run", "--node", "redis-cluster://h:1", "--", "true"],
-        125,
-        "not built yet",
-    );
+    run_refused(&["--seal", "key"], "not built yet");
+    run_refused(&["--node", "rediss://h:1"], "not built yet");
+    run_refused(&["--node", "redis-cluster://h:1"], "not built yet");
 }
 
 #[test]
@@ -233,11 +206,7 @@ fn a_missing_driver_is_refused() {
 #[test]
 fn required_nodes_must_be_nodes() {
     let node = nobody();
-    refused(
-        &["run", "--require", "--node", &node, "--", "true"],
-        125,
-        "connection refused",
-    );
+    run_refused(&["--require", "--node", &node], "connection refused");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -248,11 +217,7 @@ fn required_nodes_must_be_nodes() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
-    refused(
-        &["run", "--require", "--node", &address, "--", "true"],
-        125,
-        "no memory node",
-    );
+    run_refused(&["--require", "--node", &address], "no memory node");
     let output = run(&["run", "--node", &address, "--", "true"]);
     assert_eq!(status(&output), 0, "{}", err(&output));
 }

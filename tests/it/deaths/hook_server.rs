@@ -5,60 +5,47 @@ use harness::both_modes;
 use harness::load::{prepare, under_load};
 use harness::mode::Mode;
 use harness::postgres::Postgres;
-use harness::processes::{hook_servers, must_end};
-use rustix::process::{Signal, kill_process};
+use harness::processes::{must_end, the_hook_server};
+use harness::session::Hooked;
+use rustix::process::{Pid, Signal, kill_process};
 
 both_modes!(hook_server_killed, hook_server_stopped);
 
-fn hook_server_killed(mode: Mode) {
-    let bed = Bed::new("server-killed", mode);
-    let mut postgres = Postgres::init(&bed, true);
-    let hooked = bed.hooked();
+/// PostgreSQL under load in a session that serves it, and the session's hook server.
+fn scene(bed: &Bed, hooked: &Hooked<'_>, checksums: bool) -> (Postgres, Pid) {
+    let mut postgres = Postgres::init(bed, checksums);
     postgres.start(hooked.command(bed.path(), &postgres.server_words()));
     prepare(&postgres);
     under_load(&postgres, |_| ());
     hooked.wait_stats("reads are served", |stats| stats.hits() > 100);
-    let servers = hook_servers(&bed);
-    assert_eq!(
-        servers.len(),
-        1,
-        "one session, one hook server: {servers:?}"
-    );
+    (postgres, the_hook_server(bed))
+}
+
+fn hook_server_killed(mode: Mode) {
+    let bed = Bed::new("server-killed", mode);
+    let hooked = bed.hooked();
+    let (mut postgres, server) = scene(&bed, &hooked, true);
     under_load(&postgres, |advance| {
-        kill_process(servers[0], Signal::KILL).expect("kill the hook server");
+        kill_process(server, Signal::KILL).expect("kill the hook server");
         advance(300);
     });
     under_load(&postgres, |_| ());
-    must_end(&servers);
+    must_end(&[server]);
     postgres.must_be_clean();
-    assert!(
-        !postgres.log_text().contains("recovery"),
-        "{}",
-        postgres.log_text()
-    );
-    assert!(
-        !postgres.log_text().contains("terminated"),
-        "{}",
-        postgres.log_text()
-    );
+    postgres.log_must_lack(&["recovery", "terminated"]);
     assert!(postgres.stop().success());
 }
 
 /// Its heartbeat stops: bypass, never an error; continued, it serves again.
 fn hook_server_stopped(mode: Mode) {
     let bed = Bed::new("server-stopped", mode);
-    let mut postgres = Postgres::init(&bed, false);
     let hooked = bed.hooked();
-    postgres.start(hooked.command(bed.path(), &postgres.server_words()));
-    prepare(&postgres);
-    under_load(&postgres, |_| ());
-    hooked.wait_stats("reads are served", |stats| stats.hits() > 100);
-    let servers = hook_servers(&bed);
+    let (mut postgres, server) = scene(&bed, &hooked, false);
     under_load(&postgres, |advance| {
         for _ in 0..2 {
-            kill_process(servers[0], Signal::STOP).expect("stop the hook server");
+            kill_process(server, Signal::STOP).expect("stop the hook server");
             advance(300);
-            kill_process(servers[0], Signal::CONT).expect("continue the hook server");
+            kill_process(server, Signal::CONT).expect("continue the hook server");
             advance(100);
         }
     });
@@ -68,11 +55,7 @@ fn hook_server_stopped(mode: Mode) {
         stats.hits() > before + 500
     });
     postgres.must_be_clean();
-    assert!(
-        !postgres.log_text().contains("recovery"),
-        "{}",
-        postgres.log_text()
-    );
+    postgres.log_must_lack(&["recovery"]);
     assert!(postgres.stop().success());
     hooked.final_stats().must_have_hits();
 }

@@ -8,7 +8,7 @@ use harness::both_modes;
 use harness::load::{prepare, under_load};
 use harness::mode::Mode;
 use harness::postgres::Postgres;
-use harness::processes::{children_of, hook_servers};
+use harness::processes::{children_of, the_hook_server};
 use harness::run::{run, wrapped};
 use harness::stage::{root_or_say, tool};
 use rustix::process::{Signal, kill_process};
@@ -53,23 +53,14 @@ fn postgres_under_init(mode: Mode) {
     postgres.start_as_given(wrapped(&words, &line));
     prepare(&postgres);
     under_load(&postgres, |_| ());
-    let servers = hook_servers(&bed);
-    assert_eq!(
-        servers.len(),
-        1,
-        "one session, one hook server: {servers:?}"
-    );
+    let server = the_hook_server(&bed);
     under_load(&postgres, |advance| {
-        kill_process(servers[0], Signal::KILL).expect("kill the hook server");
+        kill_process(server, Signal::KILL).expect("kill the hook server");
         advance(300);
     });
     under_load(&postgres, |_| ());
     postgres.must_be_clean();
-    let log = postgres.log_text();
-    assert!(
-        !log.contains("recovery") && !log.contains("terminated by signal"),
-        "{log}"
-    );
+    postgres.log_must_lack(&["recovery", "terminated by signal"]);
     // unshare(1) ignores the signal of a fast shutdown; process 1 of the namespace passes it on.
     let init = children_of(postgres.pid());
     assert_eq!(init.len(), 1, "{init:?}");

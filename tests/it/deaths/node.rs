@@ -35,11 +35,7 @@ fn serve_again(postgres: &Postgres, hooked: &Hooked<'_>) {
 
 fn finish(mut postgres: Postgres, hooked: &Hooked<'_>) {
     postgres.must_be_clean();
-    assert!(
-        !postgres.log_text().contains("recovery"),
-        "{}",
-        postgres.log_text()
-    );
+    postgres.log_must_lack(&["recovery"]);
     assert!(postgres.stop().success());
     hooked.final_stats().must_have_hits();
 }

@@ -1,6 +1,6 @@
 //! When a session begins and when it is over.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fake_node::FakeNode;
@@ -18,6 +18,49 @@ fn stats_path() -> std::path::PathBuf {
     ))
 }
 
+/// A program that does nothing until it is ended.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn new() -> Sleeper {
+        Sleeper::start(&mut Command::new("sleep"))
+    }
+
+    /// One that carries the session of `config` in its environment.
+    fn carrying(config: &ServeConfig) -> Sleeper {
+        let session = config.session.environment(&config.token);
+        Sleeper::start(Command::new("sleep").env("HOOKTOOL_SESSION", session))
+    }
+
+    fn start(command: &mut Command) -> Sleeper {
+        Sleeper(command.arg("1000").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Ends it, and waits until it is gone.
+    fn end(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Serves a session of this target.
+fn stage_of(target: &Sleeper, change: impl FnOnce(&mut ServeConfig)) -> Stage {
+    let node = FakeNode::start();
+    let mut config = config(vec![node.addr()]);
+    config.target_pid = target.pid();
+    change(&mut config);
+    Stage::start(config).expect("the session can be made")
+}
+
+/// A few ticks of the server, in which would happen what must not.
+fn let_it_tick() {
+    std::thread::sleep(std::time::Duration::from_millis(500));
+}
+
 /// Not a test of its own: a process that joins and waits.
 #[test]
 fn player_at_rest() {
@@ -29,21 +72,14 @@ fn player_at_rest() {
 
 #[test]
 fn a_session_is_over_with_its_last_process_and_leaves_its_statistics() {
-    let node = FakeNode::start();
-    let mut target = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut config = config(vec![node.addr()]);
+    let target = Sleeper::new();
+    let pid = target.pid();
     let path = stats_path();
-    (config.target_pid, config.stats_at_exit) = (target.id(), Some(path.clone()));
-    let stage = Stage::start(config).expect("the session can be made");
+    let stage = stage_of(&target, |config| config.stats_at_exit = Some(path.clone()));
     let mut player = stage.play("life::player_at_rest");
     player.wait_for("at rest");
-    target.kill().unwrap();
-    target.wait().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    target.end();
+    let_it_tick();
     assert!(!path.exists(), "a process is still here");
     player.kill();
     stage.server.join().unwrap().expect("an orderly end");
@@ -54,67 +90,36 @@ fn a_session_is_over_with_its_last_process_and_leaves_its_statistics() {
         (json["writes"].as_u64(), json["processes"].as_u64()),
         (Some(7), Some(0))
     );
-    assert_eq!(json["pid"], target.id());
+    assert_eq!(json["pid"], pid);
 }
 
 #[test]
 fn a_target_that_never_joins_is_over_when_it_ends() {
-    let node = FakeNode::start();
-    let mut target = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut config = config(vec![node.addr()]);
-    config.target_pid = target.id();
-    let stage = Stage::start(config).expect("the session can be made");
+    let target = Sleeper::new();
+    let stage = stage_of(&target, |_| ());
     assert!(!stage.server.is_finished());
-    target.kill().unwrap();
-    target.wait().unwrap();
+    target.end();
     stage.server.join().unwrap().expect("an orderly end");
 }
 
 #[test]
 fn a_child_that_carries_the_session_and_has_not_joined_keeps_it_alive() {
-    let node = FakeNode::start();
-    let mut target = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut config = config(vec![node.addr()]);
-    config.target_pid = target.id();
-    let environment = config.session.environment(&config.token);
-    let stage = Stage::start(config).expect("the session can be made");
-    let mut child = Command::new("sleep")
-        .arg("1000")
-        .env("HOOKTOOL_SESSION", environment)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    target.kill().unwrap();
-    target.wait().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let target = Sleeper::new();
+    let stage = stage_of(&target, |_| ());
+    let child = Sleeper::carrying(&stage.config);
+    target.end();
+    let_it_tick();
     assert!(!stage.server.is_finished());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.end();
     stage.server.join().unwrap().expect("an orderly end");
 }
 
 #[test]
 fn a_linger_waits_for_the_next_target_and_keeps_the_blocks() {
-    let node = FakeNode::start();
-    let mut first = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut config = config(vec![node.addr()]);
-    (config.target_pid, config.linger_ms) = (first.id(), 600_000);
-    let stage = Stage::start(config).expect("the session can be made");
-    first.kill().unwrap();
-    first.wait().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    let target = Sleeper::new();
+    let stage = stage_of(&target, |config| config.linger_ms = 600_000);
+    target.end();
+    let_it_tick();
     assert!(!stage.server.is_finished());
     let wanted = join(&stage.config);
     let Response::Joined { token, .. } = stage.ask(&wanted) else {
@@ -229,31 +234,14 @@ fn what_was_switched_off_does_not_linger() {
 
 #[test]
 fn a_process_of_another_session_keeps_nobody_alive() {
-    let node = FakeNode::start();
-    let mut target = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut other = config(vec![node.addr()]);
-    other.target_pid = target.id();
-    let mut neighbour = Command::new("sleep")
-        .arg("1000")
-        .env(
-            "HOOKTOOL_SESSION",
-            config(Vec::new()).session.environment(&other.token),
-        )
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let stage = Stage::start(other).expect("the session can be made");
+    let target = Sleeper::new();
+    let stage = stage_of(&target, |_| ());
+    let neighbour = Sleeper::carrying(&config(Vec::new()));
     assert!(
         matches!(stage.ask(&Request::End), Response::Refused { .. }),
         "its target has yet to join"
     );
-    target.kill().unwrap();
-    target.wait().unwrap();
+    target.end();
     stage.server.join().unwrap().expect("an orderly end");
-    neighbour.kill().unwrap();
-    neighbour.wait().unwrap();
+    neighbour.end();
 }
