@@ -31,6 +31,8 @@ struct Flight {
     key: AtomicU64,
     /// The context it was submitted to.
     context: AtomicU64,
+    /// The thread that is submitting it; 0: the kernel has it.
+    submitter: AtomicU64,
     pending: UnsafeCell<MaybeUninit<Pending>>,
 }
 
@@ -41,6 +43,7 @@ static ALL: [Flight; FLIGHTS] = [const {
     Flight {
         key: AtomicU64::new(FREE),
         context: AtomicU64::new(0),
+        submitter: AtomicU64::new(0),
         pending: UnsafeCell::new(MaybeUninit::uninit()),
     }
 }; FLIGHTS];
@@ -76,12 +79,22 @@ fn find(context: u64, key: u64) -> Option<&'static Flight> {
         .find(|flight| flight.win(key))
 }
 
-/// A write is about to be submitted: counts it in.
+fn this_thread() -> u64 {
+    // SAFETY: no arguments; answered from the thread's own block.
+    unsafe { libc::pthread_self() as u64 }
+}
+
+/// A write is about to be submitted: counts it in. libaio submits through `syscall`, so that this
+/// may be called twice for one submission, by one thread.
 pub fn begin(context: u64, key: u64, fd: i32, range: Range) {
     if key <= CHANGING || session::config().is_none() {
         return;
     }
     if let Some(twin) = find(context, key) {
+        if twin.submitter.load(Ordering::Relaxed) == this_thread() {
+            // Not the kernel's yet: nobody can have missed it while it was won.
+            return twin.key.store(key, Ordering::Release);
+        }
         // One address for two writes: which of them lands first, nobody could tell.
         // SAFETY: won by `find`, and every entry with a key holds a value.
         poison_pending(unsafe { (*twin.pending.get()).assume_init_ref() });
@@ -98,8 +111,23 @@ pub fn begin(context: u64, key: u64, fd: i32, range: Range) {
     // SAFETY: won just now.
     unsafe { (*flight.pending.get()).write(pending) };
     flight.context.store(context, Ordering::Relaxed);
+    flight.submitter.store(this_thread(), Ordering::Relaxed);
     IN_FLIGHT.fetch_add(1, Ordering::Relaxed);
     flight.key.store(key, Ordering::Release);
+}
+
+/// The kernel has taken the write: whoever submits its control block again makes a twin.
+pub fn taken(context: u64, key: u64) {
+    let me = this_thread();
+    for flight in &ALL {
+        // Not won: another thread may be reaping it, and must find it.
+        if flight.key.load(Ordering::Relaxed) == key
+            && flight.context.load(Ordering::Relaxed) == context
+            && flight.submitter.load(Ordering::Relaxed) == me
+        {
+            flight.submitter.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The write was reaped, or not even accepted: counts it out.

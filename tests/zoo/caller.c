@@ -5,6 +5,7 @@
  * other call reads the file, so what the session has served was served to this kind of call.
  */
 #include "zoo.h"
+#include <dlfcn.h>
 #include <linux/aio_abi.h>
 
 static int file, ends[2];
@@ -94,6 +95,33 @@ static ssize_t after_aio(off_t at, size_t count)
     return pread(file, bytes, count, at);
 }
 
+/* The same through the library, which makes its system calls in turn by syscall(3). */
+static ssize_t after_libaio(off_t at, size_t count)
+{
+    static int (*setup)(int, aio_context_t *), (*submit)(aio_context_t, long, struct iocb **);
+    static int (*reap)(aio_context_t, long, long, struct io_event *, void *);
+    static aio_context_t context;
+    static int turn;
+    if (!setup) {
+        void *library = dlopen("libaio.so.1", RTLD_NOW | RTLD_GLOBAL);
+        CHECK(library && (setup = (int (*)(int, aio_context_t *))dlsym(library, "io_setup")));
+        CHECK((submit = dlsym(RTLD_DEFAULT, "io_submit")));
+        CHECK((reap = dlsym(RTLD_DEFAULT, "io_getevents")));
+        CHECK(setup(8, &context) == 0);
+    }
+    if (turn++ % 8 == 0) {
+        fill(bytes, BLOCK, (uint64_t)at, 0);
+        struct iocb one = {.aio_fildes = (uint32_t)file, .aio_lio_opcode = IOCB_CMD_PWRITE,
+                           .aio_buf = (uint64_t)bytes, .aio_nbytes = BLOCK, .aio_offset = at};
+        struct iocb *list[1] = {&one};
+        struct io_event event;
+        CHECK(submit(context, 1, list) == 1);
+        CHECK(reap(context, 1, 1, &event, NULL) == 1 && event.res == BLOCK);
+        memset(bytes, 0xEE, count);
+    }
+    return pread(file, bytes, count, at);
+}
+
 static const struct kind {
     const char *name;
     int flags;
@@ -104,6 +132,7 @@ static const struct kind {
     {"sendfile", 0, sent},
     {"advised", 0, advised},
     {"after_aio", O_RDWR, after_aio},
+    {"after_libaio", O_RDWR, after_libaio},
     {"read", 0, seek_and_read},
     {"readv", 0, seek_and_readv},
 };

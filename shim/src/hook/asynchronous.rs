@@ -10,7 +10,7 @@
 
 use grid::header::switch;
 use grid::sync::{AtomicU32, Ordering};
-use libc::{aiocb, c_int, c_long, c_uint, c_void, iovec, sigevent, timespec};
+use libc::{aiocb, c_int, c_long, c_uint, c_void, iovec, sigevent, size_t, timespec};
 use redhook::real;
 
 use super::hk_hook;
@@ -117,11 +117,14 @@ pub unsafe fn submitted(context: u64, n: c_long, blocks: *const *mut Iocb, resul
     if session::config().is_none() {
         return;
     }
-    for nth in result.max(0)..n.max(0) {
+    for nth in 0..n.max(0) {
         let Some(block) = fetch(blocks.add(nth as usize)) else {
             return;
         };
-        flights::end(context, block as u64);
+        match nth < result {
+            true => flights::taken(context, block as u64),
+            false => flights::end(context, block as u64),
+        }
     }
 }
 
@@ -197,6 +200,20 @@ hk_hook! {
         match ring_wanted() {
             Some(answer) => answer,
             None => real!(io_uring_queue_init)(entries, ring, flags),
+        }
+    }
+    fn io_uring_queue_init_mem(
+        entries: c_uint, ring: *mut c_void, params: *mut c_void, at: *mut c_void, len: size_t
+    ) -> c_int => hk_ring_init_mem {
+        match ring_wanted() {
+            Some(answer) => answer,
+            None => real!(io_uring_queue_init_mem)(entries, ring, params, at, len),
+        }
+    }
+    fn io_uring_setup(entries: c_uint, params: *mut c_void) -> c_int => hk_ring_setup {
+        match ring_wanted() {
+            Some(answer) => answer,
+            None => real!(io_uring_setup)(entries, params),
         }
     }
     fn io_uring_queue_init_params(entries: c_uint, ring: *mut c_void, params: *mut c_void) -> c_int

@@ -49,4 +49,11 @@ macro_rules! kinds {
     };
 }
 
-kinds!(direct, direct_vectors, sendfile, advised, after_aio);
+kinds!(
+    direct,
+    direct_vectors,
+    sendfile,
+    advised,
+    after_aio,
+    after_libaio
+);
