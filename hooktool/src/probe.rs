@@ -13,6 +13,9 @@ use crate::failure::Failure;
 /// Longest wait for a connection, and again for each answer.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Longest answer to INFO.
+const INFO_BYTES_MAX: usize = 64 << 10;
+
 /// Longest answer to AUTH or PING.
 const LINE_BYTES_MAX: usize = 512;
 
@@ -50,6 +53,44 @@ pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
             password,
         } => reach(host, *port, password.as_ref()).map(Some),
     }
+}
+
+/// Whether a node that answers would keep every block for ever, and grow: a Redis server without a
+/// limit of memory. `None`: it does not say.
+pub fn is_unbounded(addr: &NodeAddr) -> Option<bool> {
+    let (host, port, password) = match addr {
+        NodeAddr::Embedded { .. } => return Some(false),
+        NodeAddr::Memnode { host, port } => (host, *port, None),
+        NodeAddr::Redis {
+            host,
+            port,
+            password,
+        } => (host, *port, password.as_ref()),
+    };
+    let address = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    if let Some(Secret(password)) = password {
+        ask(&mut stream, &["AUTH", password]).ok()?;
+    }
+    stream
+        .write_all(b"*2\r\n$4\r\nINFO\r\n$6\r\nmemory\r\n")
+        .ok()?;
+    let (mut text, mut piece) = (Vec::new(), [0_u8; 4096]);
+    while text.len() < INFO_BYTES_MAX {
+        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
+        text.extend_from_slice(&piece[..read]);
+        let seen = String::from_utf8_lossy(&text);
+        let lines = seen
+            .split_inclusive("\r\n")
+            .filter(|line| line.ends_with("\r\n"));
+        for line in lines {
+            if let Some(bytes) = line.trim_end().strip_prefix("maxmemory:") {
+                return bytes.parse::<u64>().ok().map(|bytes| bytes == 0);
+            }
+        }
+    }
+    None
 }
 
 fn reach(host: &str, port: u16, password: Option<&Secret>) -> Result<f64, Trouble> {
@@ -228,6 +269,21 @@ mod tests {
             node(&server(open.to_vec().leak())),
             Err(Trouble::Foreign)
         ));
+    }
+
+    #[test]
+    fn a_node_that_would_grow_without_bound_is_told_apart() {
+        for (info, unbounded) in [
+            ("$40\r\nused_memory:10\r\nmaxmemory:0\r\n", Some(true)),
+            (
+                "$40\r\nused_memory:10\r\nmaxmemory:1048576\r\n",
+                Some(false),
+            ),
+            ("-ERR unknown command\r\n", None),
+        ] {
+            let answers = vec!["+OK\r\n", info].leak();
+            assert_eq!(is_unbounded(&server(answers)), unbounded, "{info}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the store gets the rest.
 
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use crate::store::{Eviction, STORE_BYTES_MIN, VALUE_BYTES_MAX};
 
@@ -42,6 +43,9 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// that sleeps too. Measured with a blocking client: 56 us a round trip without, 32 us with.
 const BUSY_POLL_US_MAX: u64 = 100;
 
+/// How long a connection may stay without having said the password.
+const STRANGER_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// What a node needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -55,6 +59,8 @@ pub struct Config {
     pub workers: usize,
     /// Longest busy wait for the next request in microseconds; 0 never waits busily.
     pub busy_poll_us_max: u64,
+    /// How long a connection may stay without having said the password: it holds a place.
+    pub stranger_time_max: Duration,
 }
 
 impl Config {
@@ -69,6 +75,7 @@ impl Config {
             password: None,
             workers: processors.div_ceil(2).min(WORKERS_MAX).min(affordable),
             busy_poll_us_max: BUSY_POLL_US_MAX,
+            stranger_time_max: STRANGER_TIME_MAX,
         }
     }
 }

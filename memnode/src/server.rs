@@ -168,7 +168,12 @@ async fn accept_all(listener: &TcpListener, shared: &Arc<Shared>, workers: &[Wor
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            shared.rejected.fetch_add(1, Relaxed);
+            let nth = shared.rejected.fetch_add(1, Relaxed) + 1;
+            // Told, and not once for each of a flood.
+            if nth.is_power_of_two() {
+                let most = shared.budget.connections_max;
+                tracing::warn!(%peer, most, refused = nth, "every place for a connection is taken");
+            }
             refuse(&stream);
             continue;
         };

@@ -22,6 +22,29 @@ fn last_words(node: &Embedded, bytes: &[u8]) -> String {
 }
 
 #[test]
+fn strangers_do_not_keep_their_places() {
+    // Intent: without the password a connection ends soon, silent or talkative; with it, never.
+    let node = Embedded::start(Config {
+        password: Some(b"secret".to_vec()),
+        stranger_time_max: std::time::Duration::from_millis(200),
+        ..Config::new(32 * MIB)
+    });
+    let mut friend = node.connect();
+    friend.ask("AUTH secret", "+OK\r\n");
+    let silent = node.connect();
+    let mut talkative = node.connect();
+    let pause = std::time::Duration::from_millis(20);
+    let mut said = 0;
+    while talkative.0.write_all(b"PING\r\n").is_ok() {
+        said += 1;
+        assert!(said < 3000, "still here after a minute");
+        std::thread::sleep(pause);
+    }
+    assert!(silent.rest().is_empty());
+    friend.ask("PING", "+PONG\r\n");
+}
+
+#[test]
 fn malformed_requests_get_one_error_and_the_door() {
     // Intent: every way to break the protocol ends in Redis' words and a closed connection.
     let node = Embedded::small();

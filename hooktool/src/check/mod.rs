@@ -22,6 +22,21 @@ use crate::{locate, viewer};
 
 pub use report::{Report, Verdict};
 
+/// Calls that bring in code which is not among the objects: what they start is hooked, too.
+const STARTERS: [&str; 11] = [
+    "dlopen",
+    "execl",
+    "execle",
+    "execlp",
+    "execv",
+    "execve",
+    "execvp",
+    "execvpe",
+    "posix_spawn",
+    "posix_spawnp",
+    "system",
+];
+
 /// Runs the check and prints it.
 ///
 /// # Errors
@@ -122,6 +137,9 @@ fn judge_objects(report: &mut Report, objects: &[Object], shim: Option<&Shim>) {
         report.go |= object.elf.go;
         for call in &object.elf.imports {
             calls.add(call, hooks);
+            if object.path == report.program && STARTERS.contains(&call.as_str()) {
+                report.starts.insert(call.clone());
+            }
         }
     }
     report.objects = objects.iter().map(|object| object.path.clone()).collect();

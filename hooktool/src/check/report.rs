@@ -70,6 +70,8 @@ pub struct Report {
     /// Its calls.
     #[serde(flatten)]
     pub calls: Calls,
+    /// The calls by which it starts other programs, or loads code that nobody could look at.
+    pub starts: BTreeSet<String>,
     /// Built by the Go compiler.
     pub go: bool,
     /// Globs worth giving to `--own`.
@@ -94,6 +96,7 @@ impl Report {
             objects: Vec::new(),
             missing: BTreeSet::new(),
             calls: Calls::default(),
+            starts: BTreeSet::new(),
             go: false,
             own: Vec::new(),
             hooks_known: false,
@@ -143,10 +146,18 @@ impl Report {
             } else {
                 reads.join(", ")
             };
-            (
-                Verdict::Partly,
-                format!("no read of it would be served: it reads with {with}"),
-            )
+            let reason = match self.starts.is_empty() {
+                true => format!("no read of it would be served: it reads with {with}"),
+                false => {
+                    let starts: Vec<_> = self.starts.iter().map(String::as_str).collect();
+                    format!(
+                        "its own reads are not served (it reads with {with}). It starts or loads other \
+                         code ({}), which is hooked as well: check that",
+                        starts.join(", ")
+                    )
+                }
+            };
+            (Verdict::Partly, reason)
         } else if io_uring {
             let why = "reads by io_uring skip the hooks; with --no-io-uring it falls back to calls \
                        that are served, if it can";

@@ -15,6 +15,10 @@ use crate::cli::DoctorArgs;
 use crate::failure::Failure;
 use crate::{nodes, probe, shim, viewer};
 
+/// What to do about a Redis server that keeps everything.
+const UNBOUNDED: &str = "blocks are evicted, never deleted: this server would only grow:  redis-cli \
+                         CONFIG SET maxmemory 8gb; redis-cli CONFIG SET maxmemory-policy allkeys-lru";
+
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,7 +145,13 @@ fn node(text: &str) -> Result<Finding, Failure> {
     Ok(match probe::node(&addr) {
         Ok(None) => Finding::ok(topic, format!("{addr} is part of the hook server")),
         Ok(Some(rtt_us)) => {
-            Finding::ok(topic, format!("{addr} answers, round trip {rtt_us:.0} us"))
+            let found = format!("{addr} answers, round trip {rtt_us:.0} us");
+            match probe::is_unbounded(&addr) {
+                Some(true) => {
+                    Finding::note(topic, format!("{found}, no limit of memory"), UNBOUNDED)
+                }
+                _ => Finding::ok(topic, found),
+            }
         }
         Err(trouble) => Finding::bad(topic, trouble.what(&addr), trouble.fix(&addr)),
     })

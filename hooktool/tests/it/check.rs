@@ -120,6 +120,18 @@ fn io_uring_is_told_and_has_its_flag() {
 }
 
 #[test]
+fn who_starts_other_programs_is_not_written_off() {
+    let (code, value) = check(&["/usr/bin/env"]);
+    assert_eq!(code, 3, "{value}");
+    assert_eq!(value["starts"][0], "execvp", "{value}");
+    let reason = value["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("starts or loads other code (execvp)"),
+        "{value}"
+    );
+}
+
+#[test]
 fn running_processes_are_judged_by_what_they_mapped() {
     let pid = std::process::id().to_string();
     let (code, value) = check(&[&pid]);

@@ -13,7 +13,7 @@ use std::io::ErrorKind::WouldBlock;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -114,6 +114,8 @@ pub struct Connection {
     /// Replies that the socket did not take, and from where on.
     unsent: (Vec<u8>, usize),
     unsent_charge: Charge,
+    /// When it began.
+    since: Instant,
 }
 
 impl Connection {
@@ -137,6 +139,7 @@ impl Connection {
             partial: None,
             unsent: (Vec::new(), 0),
             unsent_charge,
+            since: Instant::now(),
         }
     }
 
@@ -160,15 +163,21 @@ impl Connection {
     }
 
     async fn wait_and_read(&mut self) -> io::Result<Next> {
-        if self.partial.is_none() {
-            self.stream.readable().await?;
-        } else if timeout(STALL_TIME_MAX, self.stream.readable())
-            .await
-            .is_err()
-        {
-            return Ok(Next::Close);
+        let limit = match (self.session.authenticated, &self.partial) {
+            (true, None) => {
+                self.stream.readable().await?;
+                return self.turn(true);
+            }
+            (true, Some(_)) => STALL_TIME_MAX,
+            (false, _) => {
+                let limit = self.shared.config.stranger_time_max;
+                limit.saturating_sub(self.since.elapsed())
+            }
+        };
+        match timeout(limit, self.stream.readable()).await {
+            Ok(_) => self.turn(true),
+            Err(_) => Ok(Next::Close),
         }
-        self.turn(true)
     }
 
     async fn wait_and_send(&mut self) -> io::Result<Next> {
