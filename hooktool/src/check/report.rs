@@ -151,8 +151,8 @@ impl Report {
                 false => {
                     let starts: Vec<_> = self.starts.iter().map(String::as_str).collect();
                     format!(
-                        "its own reads are not served (it reads with {with}). It starts or loads other \
-                         code ({}), which is hooked as well: check that",
+                        "its own reads are not served (it reads with {with}). It starts or loads \
+                         other code ({}), which is hooked as well: check that",
                         starts.join(", ")
                     )
                 }

@@ -16,8 +16,9 @@ use crate::failure::Failure;
 use crate::{nodes, probe, shim, viewer};
 
 /// What to do about a Redis server that keeps everything.
-const UNBOUNDED: &str = "blocks are evicted, never deleted: this server would only grow:  redis-cli \
-                         CONFIG SET maxmemory 8gb; redis-cli CONFIG SET maxmemory-policy allkeys-lru";
+const UNBOUNDED: &str = "blocks are evicted, never deleted: this server would only grow:  \
+                         redis-cli CONFIG SET maxmemory 8gb; \
+                         redis-cli CONFIG SET maxmemory-policy allkeys-lru";
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
