@@ -9,7 +9,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
 ///
 /// History, newest first:
 /// * 1: the first layout.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 /// The session stops serving when the heartbeat is older than this.
 pub const HEARTBEAT_MAX_MS: u64 = 700;
 
@@ -54,22 +54,22 @@ pub struct Header {
     pub ticks_per_us: AtomicU64,
     /// Longest wait for a node in microseconds.
     pub deadline_us: AtomicU64,
-    /// Smoothed latency of a read from the device in nanoseconds (processes and hook server).
-    pub disk_ns: AtomicU64,
     /// A read slower than this came off the device, nanoseconds.
     pub slow_ns: AtomicU64,
+    /// Sets of the local cache in use.
+    pub local_active: AtomicU64,
+    /// The secret that wire keys and tags derive from.
+    pub secret: [AtomicU64; 4],
+    /// What follows is written by the processes: in a cache line of its own.
+    _apart: [AtomicU64; 3],
+    /// Smoothed latency of a read from the device in nanoseconds (processes and hook server).
+    pub disk_ns: AtomicU64,
     /// Reads that may be promoted until the hook server grants more.
     pub promote_tokens: AtomicU64,
     /// Blocks that may be pushed until the hook server grants more (`--fill-rate`).
     pub fill_tokens: AtomicU64,
-    /// Sets of the local cache in use.
-    pub local_active: AtomicU64,
     /// Remote hits whose page was wanted locally (tells the hook server to grow the local cache).
     pub local_wanted: AtomicU64,
-    /// Readers that wait for a node right now.
-    pub waiting: AtomicU64,
-    /// The secret that wire keys and tags derive from.
-    pub secret: [AtomicU64; 4],
     /// Futex word: rung after a refresh slot or a proof request was left for the hook server.
     pub doorbell: AtomicU32,
     /// Not 0 while the hook server sleeps on `doorbell`.

@@ -246,7 +246,7 @@ mod tests {
             (483_328, 745_472, 1_007_616)
         );
         assert_eq!((layout.index, layout.refresh), (3_104_768, 4_153_344));
-        assert_eq!(crate::header::LAYOUT_VERSION, 1);
+        assert_eq!(crate::header::LAYOUT_VERSION, 2);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! ```text
 //!  tag (64 bytes)
 //!  +-------+-------+-------+-------+-------+-------+---------+--------+
-//!  | seq   | dev   | ino   | birth | page  | epoch | version | spare  |
+//!  | seq   | dev   | ino   | birth | page  | epoch | version | used   |
 //!  +-------+-------+-------+-------+-------+-------+---------+--------+
 //!   seq:  count << 16 | owner << 1 | busy      (rule S2: even and unchanged around the copy)
+//!   used: not 0 since a reader found it; a filler of a full set takes one that nobody has found
 //!  set = 4 tags; sets beyond `active` are out of use (their content may be punched)
 //! ```
 //!
@@ -35,7 +36,7 @@ pub struct Tag {
     page: AtomicU64,
     epoch: AtomicU64,
     version: AtomicU64,
-    _unused: AtomicU64,
+    used: AtomicU64,
 }
 
 #[cfg(not(feature = "model"))]
@@ -83,7 +84,7 @@ impl Tag {
             page: zero(),
             epoch: zero(),
             version: zero(),
-            _unused: zero(),
+            used: zero(),
         }
     }
 
@@ -136,7 +137,13 @@ impl Local<'_> {
         (first..first + WAYS).find_map(|slot| {
             let tag = &self.tags[slot];
             let seq = tag.seq.load(Ordering::Acquire);
-            (seq & BUSY == 0 && tag.key() == key).then_some(Hit { slot, seq })
+            if seq & BUSY != 0 || tag.key() != key {
+                return None;
+            }
+            if tag.used.load(Ordering::Relaxed) == 0 {
+                tag.used.store(1, Ordering::Relaxed);
+            }
+            Some(Hit { slot, seq })
         })
     }
 
@@ -144,6 +151,31 @@ impl Local<'_> {
     pub fn is_unchanged(&self, hit: Hit) -> bool {
         fence(Ordering::Acquire);
         self.tags[hit.slot].seq.load(Ordering::Relaxed) == hit.seq
+    }
+
+    /// Where in the set that begins at `first` a page goes: where an older version of it is, where
+    /// nothing is, or where nobody has found anything since the last time that all were in use.
+    fn place(&self, first: usize, key: PageKey) -> usize {
+        let set = &self.tags[first..first + WAYS];
+        let start = (key.page ^ key.version) as usize % WAYS;
+        let ways = || (0..WAYS).map(|nth| (start + nth) % WAYS);
+        let is_older = |way: &usize| {
+            let held = set[*way].key();
+            held.ident == key.ident && held.page == key.page
+        };
+        let is_empty = |way: &usize| set[*way].key().ident == FileIdent::default();
+        let is_unused = |way: &usize| set[*way].used.load(Ordering::Relaxed) == 0;
+        let way = ways()
+            .find(is_older)
+            .or_else(|| ways().find(is_empty))
+            .or_else(|| ways().find(is_unused))
+            .unwrap_or_else(|| {
+                for tag in set {
+                    tag.used.store(0, Ordering::Relaxed);
+                }
+                start
+            });
+        first + way
     }
 
     /// Puts a page in: claims a tag of its set, calls `copy_in` with the number of the content
@@ -158,13 +190,7 @@ impl Local<'_> {
         let Some(first) = self.set(file_hash, key.page) else {
             return false;
         };
-        let same = (first..first + WAYS).find(|slot| {
-            let held = self.tags[*slot].key();
-            held.ident == key.ident && held.page == key.page
-        });
-        // No order is kept within a set: four ways chosen by the version's low bits are as good as
-        // any policy this small, and cost no store on a hit.
-        let slot = same.unwrap_or(first + (key.page ^ key.version) as usize % WAYS);
+        let slot = self.place(first, key);
         let tag = &self.tags[slot];
         let seq = tag.seq.load(Ordering::Relaxed);
         if seq & BUSY != 0 || !tag.claim(seq, owner) {
@@ -172,6 +198,7 @@ impl Local<'_> {
         }
         fence(Ordering::SeqCst);
         tag.set_key(key);
+        tag.used.store(0, Ordering::Relaxed);
         copy_in(slot);
         tag.release(seq);
         true
@@ -258,6 +285,36 @@ mod tests {
         assert!(local.find(ident.hash(), key).is_none());
         active.store(0, Ordering::Relaxed);
         assert!(!local.fill(ident.hash(), key, 3, |_| ()));
+    }
+
+    #[test]
+    fn a_full_set_gives_up_what_nobody_found() {
+        let tags: Vec<Tag> = (0..WAYS).map(|_| Tag::empty()).collect();
+        let active = AtomicU64::new(1);
+        let local = Local {
+            tags: &tags,
+            active: &active,
+        };
+        let ident = FileIdent {
+            dev: 1,
+            ino: 2,
+            birth_ns: 3,
+        };
+        let nth = |page| PageKey {
+            ident,
+            page,
+            epoch: 0,
+            version: 0,
+        };
+        let finds = |page| local.find(ident.hash(), nth(page)).is_some();
+        for page in [0, 4, 8, 12] {
+            assert!(local.fill(ident.hash(), nth(page), 1, |_| ()));
+        }
+        assert!([0, 4, 12].into_iter().all(finds), "room for all of them");
+        assert!(local.fill(ident.hash(), nth(16), 1, |_| ()));
+        assert!(!finds(8) && [0, 4, 12, 16].into_iter().all(finds));
+        assert!(local.fill(ident.hash(), nth(20), 1, |_| ()));
+        assert!(finds(20), "one of the four had to go");
     }
 
     #[test]
