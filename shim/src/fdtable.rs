@@ -206,23 +206,34 @@ impl Run {
         let word = self.0.load(Ordering::Relaxed);
         let goes_on = word >> 20 == offset;
         let reads = if goes_on { (word >> 16 & 0xF) + 1 } else { 0 };
-        let left = if goes_on { word & 0xFFFF } else { 0 };
-        self.0.store(
-            (offset + len) << 20 | reads.min(15) << 16 | left,
-            Ordering::Relaxed,
-        );
+        let next = (offset + len) << 20 | reads.min(15) << 16 | word & 0xFFFF;
+        self.0.store(next, Ordering::Relaxed);
         reads >= RUN_READS
     }
 
     /// After the kernel's read of `len` bytes, for which the device was made to read `brought`:
-    /// true if that, or what was left of earlier ones, covers the read.
+    /// true if it did, or if the read is one in sequence and what is left of earlier ones covers
+    /// it. A read elsewhere in between (the inner page of a tree) neither takes from that nor ends
+    /// it.
     pub fn credit(&self, len: u64, brought: u64) -> bool {
+        let in_sequence = self.0.load(Ordering::Relaxed) >> 16 & 0xF != 0;
+        let covered = self.settle(if in_sequence { len } else { 0 }, brought);
+        brought > 0 || in_sequence && covered
+    }
+
+    /// The same for `len` bytes of reads that were not noted one by one.
+    pub fn credit_unnoted(&self, len: u64, brought: u64) -> bool {
+        self.settle(len, brought)
+    }
+
+    /// Takes `len` bytes from what was brought. False: there was less.
+    fn settle(&self, len: u64, brought: u64) -> bool {
         let word = self.0.load(Ordering::Relaxed);
-        let credit = ((word & 0xFFFF) << 8).saturating_add(brought);
-        let left = credit.saturating_sub(len) >> 8;
+        let had = ((word & 0xFFFF) << 8).saturating_add(brought);
+        let left = had.saturating_sub(len) >> 8;
         self.0
             .store(word & !0xFFFF | left.min(0xFFFF), Ordering::Relaxed);
-        credit >= len || brought > 0
+        had >= len
     }
 
     /// Reading in sequence brought no readahead: it is no better than reading at random.
@@ -234,6 +245,20 @@ impl Run {
 /// The run of a descriptor.
 pub fn run(fd: i32) -> Run {
     Run(&RUNS[fd as usize % DESCRIPTORS])
+}
+
+/// Bytes that the device was made to read by this thread since the last look through this
+/// descriptor; 0 if another thread looked last.
+pub fn device_bytes_since(fd: i32, thread: u32, device_bytes: u64) -> u64 {
+    /// Thread << 32 | units of 512 bytes that it had read, the lower half.
+    static LOOKS: [AtomicU64; DESCRIPTORS] = [const { AtomicU64::new(0) }; DESCRIPTORS];
+    let now = (device_bytes / 512) as u32;
+    let look = u64::from(thread) << 32 | u64::from(now);
+    let last = LOOKS[fd as usize % DESCRIPTORS].swap(look, Ordering::Relaxed);
+    if last >> 32 != u64::from(thread) {
+        return 0;
+    }
+    u64::from(now.wrapping_sub(last as u32)) * 512
 }
 
 /// The gain word of a descriptor.

@@ -3,10 +3,12 @@
 //! while it pays.
 //!
 //! ```text
-//!            a slow read among          2 slow reads within
-//!            every 8th, timed           a sample of 64
+//!            a slow read among          2 slow reads, or one that brought
+//!            every 7th, timed           readahead, within a sample of 64
 //!   KERNEL ------------------> SAMPLE ---------------------> SERVE
-//!     ^                          |                             |
+//!     ^  \_______________________|________________________^    |
+//!     |    256 reads that came off the device by readahead     |
+//!     |                          |                             |
 //!     +--- sample without -------+        nothing saved over --+
 //!          2 slow reads                   1024 reads (pause doubles)
 //! ```
@@ -27,19 +29,22 @@ use grid::sync::Ordering;
 
 use crate::fdtable::{self, Word};
 
-/// Reads go straight to the kernel; every 8th is timed.
+/// Reads go straight to the kernel; every 7th is timed.
 pub const KERNEL: u64 = 0;
 /// Every read is timed.
 pub const SAMPLE: u64 = 1;
 /// The grid is asked first.
 pub const SERVE: u64 = 2;
 
-/// In mode KERNEL, one read in so many is timed.
-const TIMED_EVERY: u64 = 8;
+/// In mode KERNEL, one read in so many is timed. Not a power of two: readahead makes one read in
+/// 32 slow, and this must not keep step with it.
+const TIMED_EVERY: u64 = 7;
 /// In mode KERNEL, reads are counted in the region so many at a time.
 pub const COUNT_EVERY: u64 = 256;
 const SAMPLE_READS: u64 = 64;
 const SLOW_ENOUGH: u64 = 2;
+/// A read that brought so many bytes off the device did so for many reads after it.
+const READAHEAD_BYTES: u64 = 32 * 1024;
 const WINDOW_READS: u64 = 1024;
 const PAUSE_MAX: u64 = 10;
 /// What asking the grid costs a read that the page cache then serves, in nanoseconds.
@@ -85,9 +90,26 @@ pub fn slow_in_kernel_mode(fd: i32, word: Word) {
     }
 }
 
-/// After a read in mode SAMPLE.
-pub fn sampled(fd: i32, word: Word, was_slow: bool) {
-    let slow = word.slow() + u64::from(was_slow);
+/// Mode KERNEL, after `len` bytes of reads during which the device was made to read `brought`: fast
+/// as they were, a pass in sequence came off the device and is worth filling, unless the descriptor
+/// sits out a pause.
+pub fn counted_in_kernel_mode(fd: i32, word: Word, len: u64, brought: u64) {
+    if len != 0 && fdtable::run(fd).credit_unnoted(len, brought) && !paused(fd) {
+        fdtable::set(fd, word.with(SERVE, 0, 0));
+    }
+}
+
+/// After a read in mode SAMPLE, in which the kernel `brought` so many bytes off the device.
+pub fn sampled(fd: i32, word: Word, was_slow: bool, brought: u64) {
+    let slow = word.slow()
+        + match brought {
+            0 => u64::from(was_slow),
+            1..READAHEAD_BYTES => 1,
+            _ => {
+                fdtable::run(fd).credit_unnoted(0, brought);
+                SLOW_ENOUGH
+            }
+        };
     let left = if word.count() == 0 {
         SAMPLE_READS
     } else {

@@ -96,7 +96,7 @@ pub fn quick(fd: i32) -> Quick {
 pub fn after_timed(fd: i32, start: u64, reads: u64, result: isize) {
     let took = sys::ticks().wrapping_sub(start);
     if reads != 0 || took >= SLOW_TICKS.load(Ordering::Relaxed) {
-        let _ = std::panic::catch_unwind(|| timed(fd, took, reads, result, false));
+        let _ = std::panic::catch_unwind(|| timed(fd, took, reads, result, 0));
     }
 }
 
@@ -139,7 +139,8 @@ fn settle(request: Request, plan: Plan, result: isize) {
         Plan::Pass | Plan::Served(_) => {}
         Plan::Sampled(start, bytes) => {
             let took = sys::ticks().wrapping_sub(start);
-            timed(request.fd, took, 1, result, sys::device_bytes() > bytes);
+            let brought = sys::device_bytes().saturating_sub(bytes);
+            timed(request.fd, took, 1, result, brought);
         }
         Plan::Fill(start, fill) => fill.after(request, start, result),
     }
@@ -164,7 +165,7 @@ pub fn count_left_alone(fd: i32, word: Word) {
 static SLOW_TICKS: AtomicU64 = AtomicU64::new(0);
 
 #[cold]
-fn timed(fd: i32, took: u64, reads: u64, result: isize, read_device: bool) {
+fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
     let Some(word) = fdtable::get(fd) else {
         return;
     };
@@ -188,8 +189,12 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, read_device: bool) {
         header.note_disk(to_ns(member, took));
     }
     match word.mode() {
-        governor::SAMPLE => governor::sampled(fd, word, was_slow || read_device),
+        governor::SAMPLE => governor::sampled(fd, word, was_slow, brought),
         governor::KERNEL if was_slow => governor::slow_in_kernel_mode(fd, word),
+        governor::KERNEL if reads > 1 => {
+            let brought = fdtable::device_bytes_since(fd, sys::thread(), sys::device_bytes());
+            governor::counted_in_kernel_mode(fd, word, reads * result.max(0) as u64, brought);
+        }
         _ => {}
     }
 }

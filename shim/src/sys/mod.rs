@@ -29,6 +29,12 @@ fn result(value: isize) -> Result<usize, Errno> {
     }
 }
 
+/// This thread's number.
+pub fn thread() -> u32 {
+    // SAFETY: the call has no operands.
+    unsafe { arch::syscall(libc::SYS_gettid, [0; 6]) as u32 }
+}
+
 /// Process id, as this process sees it.
 pub fn getpid() -> i32 {
     // SAFETY: no arguments.
