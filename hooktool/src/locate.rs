@@ -62,6 +62,9 @@ fn examine(file: &Path) -> Result<(), Hindrance> {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(
             Hindrance::Refused("a directory of its path may not be entered"),
         ),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            Err(Hindrance::Refused("its symbolic links lead in a circle"))
+        }
         Err(_) => Err(Hindrance::Absent),
         Ok(data) if data.is_dir() => Err(Hindrance::Refused("it is a directory")),
         Ok(data) if !data.is_file() => Err(Hindrance::Refused("it is not a regular file")),
@@ -91,6 +94,17 @@ fn not_executable(name: &str, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_in_a_circle_are_told() {
+        let name = format!("hooktool-circle-{}", std::process::id());
+        let link = std::env::temp_dir().join(name);
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        let failure = command(link.as_os_str(), None).unwrap_err();
+        std::fs::remove_file(&link).unwrap();
+        assert_eq!(failure.kind, Kind::NotExecutable);
+        assert!(failure.what.contains("in a circle"), "{failure}");
+    }
 
     fn find(name: &str, path: &str) -> Result<PathBuf, Kind> {
         command(OsStr::new(name), Some(OsStr::new(path))).map_err(|failure| failure.kind)

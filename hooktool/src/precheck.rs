@@ -26,6 +26,10 @@ pub enum Obstacle {
     NoInterpreter(String),
     /// No loader: linked statically.
     Static,
+    /// A shared library, which nobody can start.
+    Library,
+    /// An ELF file that ends early or contradicts itself: how.
+    Damaged(String),
     /// Another libc: its loader.
     ForeignLibc(String),
     /// Built for another machine.
@@ -90,7 +94,7 @@ fn show(path: &Path) -> String {
 }
 
 fn native(program: &Path) -> Result<Elf, Obstacle> {
-    let elf = elf::read(program).map_err(Obstacle::Unreadable)?;
+    let elf = elf::read(program).map_err(Obstacle::Damaged)?;
     if let Some(which) = changes_identity(program) {
         return Err(Obstacle::SetId(which));
     }
@@ -103,6 +107,7 @@ fn native(program: &Path) -> Result<Elf, Obstacle> {
         .is_some_and(|name| name.starts_with("ld-linux"));
     match &elf.interpreter {
         None if loader => Ok(elf),
+        None if elf.soname.is_some() => Err(Obstacle::Library),
         None => Err(Obstacle::Static),
         Some(interpreter) if foreign_libc(interpreter) => {
             Err(Obstacle::ForeignLibc(interpreter.clone()))
@@ -174,6 +179,8 @@ impl Obstacle {
             Self::NoProgram => "it is neither an ELF program nor a script with a #! line".into(),
             Self::NoInterpreter(path) => format!("its interpreter {path} is not there"),
             Self::Static => "it is statically linked".into(),
+            Self::Library => "it is a library, not a program".into(),
+            Self::Damaged(error) => format!("it is no whole ELF file: {error}"),
             Self::ForeignLibc(loader) => format!("it uses another libc than glibc ({loader})"),
             Self::ForeignMachine(machine) => format!("it is built for {machine}"),
             Self::SetId(which) => format!("it is {which}"),
@@ -197,7 +204,8 @@ impl Obstacle {
             Self::SetId(_) | Self::FileCapabilities => {
                 "the loader ignores hooks for programs that gain rights: it would run unserved"
             }
-            Self::Unreadable(_) => "whether hooks would work cannot be told",
+            Self::Library => "programs load it; it cannot be started by itself",
+            Self::Unreadable(_) | Self::Damaged(_) => "whether hooks would work cannot be told",
             Self::OldGlibc(..) => "the loader could not load the hook driver: it would not start",
         }
     }
@@ -219,6 +227,8 @@ impl Obstacle {
             Self::FileCapabilities => {
                 "give the capability by systemd (AmbientCapabilities=) instead of setcap".into()
             }
+            Self::Library => "name a program:  hooktool check CMD".into(),
+            Self::Damaged(_) => format!("compare it with its package:  readelf -h {file}"),
             Self::Unreadable(_) => format!("make it readable:  chmod a+r {file}"),
             Self::OldGlibc(..) => "use the ramgrid package of this system's release".into(),
         }
@@ -253,6 +263,23 @@ mod tests {
         let failure = obstacle.failure(Path::new("/etc/passwd"));
         assert_eq!(failure.kind, Kind::NotExecutable);
         assert!(failure.fix.contains("hooktool run -- sh"));
+    }
+
+    #[test]
+    fn a_damaged_program_and_a_library_are_told_as_what_they_are() {
+        let whole = std::fs::read("/bin/true").unwrap();
+        let name = format!("hooktool-damaged-{}", std::process::id());
+        let damaged = std::env::temp_dir().join(name);
+        std::fs::write(&damaged, &whole[..4096]).unwrap();
+        let found = examine(&damaged).unwrap_err().1;
+        std::fs::remove_file(&damaged).unwrap();
+        assert!(matches!(found, Obstacle::Damaged(_)), "{found:?}");
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mut files = maps
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(5));
+        let libgcc = files.find(|file| file.contains("libgcc_s")).unwrap();
+        assert_eq!(examine(Path::new(libgcc)).unwrap_err().1, Obstacle::Library);
     }
 
     #[test]
