@@ -14,7 +14,7 @@ use redhook::real;
 use super::asynchronous::{Event, destroyed, reaped, ring_wanted, submitted, submitting};
 use super::hk_hook;
 use super::mapping::mapping;
-use super::resize::{FICLONE, FICLONERANGE};
+use super::resize::changes_content;
 use crate::fdtable::{forget, forget_range};
 use crate::write::{Pending, Range, after, after_path, before, before_path};
 
@@ -55,7 +55,7 @@ unsafe fn begin(number: c_long, words: Words) -> Begun {
         | libc::SYS_fallocate
         | libc::SYS_sendfile => write(a),
         libc::SYS_copy_file_range | libc::SYS_splice => write(c),
-        libc::SYS_ioctl if matches!(b as c_ulong, FICLONE | FICLONERANGE) => write(a),
+        libc::SYS_ioctl if changes_content(b as c_ulong) => write(a),
         libc::SYS_truncate => path(libc::AT_FDCWD, a, libc::O_TRUNC.into()),
         libc::SYS_openat => path(a as c_int, b, c),
         #[cfg(target_arch = "x86_64")]

@@ -13,10 +13,21 @@ use super::counted::{hk_counted, hk_counted_path};
 use super::hk_point;
 use crate::write::Range;
 
-/// Request of `ioctl`: share all extents.
-pub const FICLONE: c_ulong = 0x4004_9409;
-/// Request of `ioctl`: share some extents.
-pub const FICLONERANGE: c_ulong = 0x4020_940D;
+/// Share all extents; share some.
+const FICLONE: c_ulong = 0x4004_9409;
+const FICLONERANGE: c_ulong = 0x4020_940D;
+/// Exchanges a file's content with the boot loader's (ext4).
+const EXT4_IOC_SWAP_BOOT: c_ulong = 0x6611;
+
+/// Whether a request of `ioctl` may change the content of the file it is made on. The letter X has
+/// the old space calls, which every file system understands (`FS_IOC_UNRESVSP64` punches a hole),
+/// and those of xfs that exchange extents. `FIDEDUPERANGE` changes no content: extents become
+/// shared only if they are equal.
+pub fn changes_content(request: c_ulong) -> bool {
+    let takes_argument = request >> 30 & 1 == 1;
+    let is_x = request >> 8 & 0xFF == c_ulong::from(b'X');
+    matches!(request, FICLONE | FICLONERANGE | EXT4_IOC_SWAP_BOOT) || (is_x && takes_argument)
+}
 
 hk_point! {
     fn ftruncate(fd: c_int, len: off_t) -> c_int {
@@ -44,12 +55,9 @@ hk_point! {
         hk_counted!(fd, Range::Anywhere, real::posix_fallocate64()(fd, off, len))
     }
     fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
-        match request {
-            FICLONE | FICLONERANGE => {
-                hk_counted!(fd, Range::Anywhere, real::ioctl()(fd, request, argument))
-            }
-            // FIDEDUPERANGE changes no content: extents become shared only if they are equal.
-            _ => real::ioctl()(fd, request, argument),
+        match changes_content(request) {
+            true => hk_counted!(fd, Range::Anywhere, real::ioctl()(fd, request, argument)),
+            false => real::ioctl()(fd, request, argument),
         }
     }
 }

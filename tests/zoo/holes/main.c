@@ -1,5 +1,19 @@
 /* fallocate in all its modes: punch, zero, collapse, insert; and posix_fallocate. */
 #include "../zoo.h"
+#include <sys/ioctl.h>
+
+/* FS_IOC_UNRESVSP64, older than fallocate. */
+static int punch_by_ioctl(int fd, int64_t at)
+{
+    struct {
+        int16_t type, whence;
+        int64_t start, len;
+        int32_t sysid;
+        uint32_t pid;
+        int32_t pad[4];
+    } space = {.whence = SEEK_SET, .start = at, .len = BLOCK};
+    return ioctl(fd, 0x4030582B, &space);
+}
 
 int main(int argc, char **argv)
 {
@@ -28,6 +42,8 @@ int main(int argc, char **argv)
     CHECK(posix_fallocate(fd, 16 * BLOCK, 4 * BLOCK) == 0);
     CHECK(holds_zeros(reader, 17 * BLOCK, BLOCK));
     SAY(lseek(reader, 0, SEEK_END));
+    CHECK(punch_by_ioctl(fd, 8 * BLOCK) == 0);
+    CHECK(holds_zeros(reader, 8 * BLOCK, BLOCK) && holds_zeros(reader, 8 * BLOCK, BLOCK));
     SAY(fallocate(reader, 0, 0, BLOCK));
     SAY(fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, BLOCK));
     return 0;
