@@ -124,6 +124,13 @@ pub struct Ticket {
     pub alone: bool,
 }
 
+impl Ticket {
+    /// Hash of the file that the write is to.
+    pub fn file_hash(&self) -> u64 {
+        self.file_hash
+    }
+}
+
 /// Rules W1 and W2. `None`: no operation record is free; the caller must `poison` the file's epoch
 /// before it writes. After this the caller makes the kernel's call, once, then calls `end`.
 /// A `span` in blocks is measured by a file record: ask `Files::is_current` after this, or call

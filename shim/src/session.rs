@@ -214,6 +214,14 @@ pub fn is_shared_memory_child() -> bool {
     registered != 0 && registered != sys::getpid() as u64
 }
 
+/// Whether what `member` has in flight is another process's: this one was forked, by a signal
+/// handler, while a counted call was under way, and returns from the call as well.
+pub fn is_inherited(member: Member) -> bool {
+    let page = config().map(|config| config.fork_page);
+    let process = page.map_or(0, |page| page.process.load(Ordering::Relaxed));
+    LEFT.load(Ordering::Relaxed) == 0 && process.checked_sub(1) != member.slot.map(u64::from)
+}
+
 /// Whether the session serves at all right now.
 #[inline]
 pub fn is_serving(header: &Header, now_ms: u64) -> bool {

@@ -195,6 +195,12 @@ fn finish(pending: Pending, result: isize) {
         member, ticket, fd, ..
     } = pending;
     let (cells, ops) = (member.region().cells(), member.region().ops());
+    if session::is_inherited(member) {
+        // The ticket is the parent's to end. What this process has written meanwhile is counted by
+        // a new epoch.
+        cell::bump(&cells.file(pending.hash).epoch);
+        return;
+    }
     writes::end(cells, ops, ticket, || record_stamp(&pending));
     if let Some(counters) = member.counters() {
         counters.add(Counter::Writes, 1);
@@ -326,12 +332,12 @@ pub fn after_path(pending: Option<(Member, Ticket)>) {
     let Some((member, ticket)) = pending else {
         return;
     };
-    writes::end(
-        member.region().cells(),
-        member.region().ops(),
-        ticket,
-        || (),
-    );
+    let (cells, ops) = (member.region().cells(), member.region().ops());
+    if session::is_inherited(member) {
+        cell::bump(&cells.file(ticket.file_hash()).epoch);
+        return;
+    }
+    writes::end(cells, ops, ticket, || ());
     if let Some(counters) = member.counters() {
         counters.add(Counter::Writes, 1);
         counters.add(Counter::Invalidations, 1);
