@@ -86,7 +86,7 @@ words! {
         Direct = "direct",
         /// The session is switched off, or its hook server is silent.
         Off = "off",
-        /// Mode observe.
+        /// Mode observe: the read came off the device, and would have been tried.
         Observe = "observe",
         /// The process could not join the session.
         NotJoined = "not_joined",

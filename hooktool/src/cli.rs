@@ -147,7 +147,7 @@ pub struct SettingArgs {
     /// Name of the session [default: base name of CMD]
     #[arg(long)]
     pub name: Option<String>,
-    /// serve, or observe: count what would be tried (bypass `observe`), serve nothing
+    /// serve, or observe: serve nothing, and let stats predict what it would be worth
     /// [default: serve]
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,

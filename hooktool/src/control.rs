@@ -224,6 +224,21 @@ pub struct GlobInfo {
     pub files: u64,
 }
 
+/// What nodes that held every block would have been worth, at most (`--mode observe`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Reads that came off the device and would have been tried.
+    pub reads: u64,
+    /// Their share of all reads, 0 to 1.
+    pub hit_ratio: f64,
+    /// Mean time of a read off the device, in microseconds; absent before the first.
+    pub disk_us: Option<f64>,
+    /// Round trip to a node, in microseconds; absent while none has answered.
+    pub remote_us: Option<f64>,
+    /// Time that those reads would have taken less, in seconds; absent without the two above.
+    pub saved_s: Option<f64>,
+}
+
 /// Two percentiles of a latency, in microseconds; absent while nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
@@ -295,4 +310,7 @@ pub struct Snapshot {
     /// Globs of the settings, with what they have matched.
     #[serde(default)]
     pub globs: Vec<GlobInfo>,
+    /// In mode observe: what serving would have been worth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cli::StatsArgs;
-use crate::control::{Request, Response, ServiceState, Snapshot};
+use crate::control::{Prediction, Request, Response, ServiceState, Snapshot};
 use crate::failure::{self, Failure};
 use crate::sessions::{self, Found};
 use crate::sizes::{show_count, show_short};
@@ -206,7 +206,14 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
         (ServiceState::Serving, Some(remark)) => {
             failure::note(&format!("session {name}: {remark}"))
         }
+        (ServiceState::Observing, _) => {}
         _ => failure::note(&format!("session {name} does not serve now: {state}")),
+    }
+    if let Some(prediction) = &now.prediction {
+        failure::note(&format!(
+            "session {name} {}",
+            predicted(prediction, now.reads)
+        ));
     }
     if now.processes_unserved > 0 {
         failure::note(&format!(
@@ -218,6 +225,20 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
         "TIME", "READS/s", "HIT%", "LOCAL", "REMOTE", "DISK", "BYPASS", "p50us", "p99us", "FALLBK",
         "NODE",
     ]))
+}
+
+/// A prediction in words.
+fn predicted(prediction: &Prediction, reads: u64) -> String {
+    let saved = match prediction.saved_s {
+        Some(saved_s) => format!("{saved_s:.1} s less, at most"),
+        None => "no time can be told yet".into(),
+    };
+    format!(
+        "observes and serves nothing: of {reads} reads {} ({} %) came off the disk and could have \
+         come from a node: {saved}",
+        prediction.reads,
+        viewer::percent(prediction.reads, reads)
+    )
 }
 
 fn columns(fields: &[&str; 11]) -> String {
@@ -312,6 +333,22 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_prediction_says_how_many_reads_and_how_much_time() {
+        let mut prediction = Prediction {
+            reads: 300,
+            hit_ratio: 0.25,
+            disk_us: Some(1050.0),
+            remote_us: Some(50.0),
+            saved_s: Some(0.3),
+        };
+        let text = predicted(&prediction, 1200);
+        assert!(text.contains("of 1200 reads 300 (25.0 %)"), "{text}");
+        assert!(text.ends_with("0.3 s less, at most"), "{text}");
+        prediction.saved_s = None;
+        assert!(predicted(&prediction, 1200).ends_with("no time can be told yet"));
     }
 
     fn snapshot(text: &str) -> Snapshot {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use grid::files::{EXCLUDED, FileRecord, JUDGED, OWNED, RecordRef, Trust};
 use grid::header::switch;
 use grid::ident::FileIdent;
-use grid::names::Counter;
+use grid::names::{Bypass, Counter};
 use grid::node::NodeState;
 use grid::sync::Ordering;
 
@@ -19,8 +19,10 @@ use super::domain::Domain;
 use super::members::Member;
 use super::session::Session;
 use super::totals::Totals;
+use crate::config::Mode;
 use crate::control::{
-    self, FILES_MAX, FileInfo, NodeInfo, Percentiles, ProcessInfo, SCHEMA, SessionInfo, Snapshot,
+    self, FILES_MAX, FileInfo, NodeInfo, Percentiles, Prediction, ProcessInfo, SCHEMA, SessionInfo,
+    Snapshot,
 };
 
 /// The counters of the session, or of one process of it; `None`: there is no such process.
@@ -75,8 +77,27 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
             .fold(0, |sum, node| node.bytes.saturating_add(sum)),
         files: files(&domains, &held),
         globs: session.globs.infos(),
+        prediction: (session.config.mode == Mode::Observe)
+            .then(|| prediction(&totals, reads, &nodes)),
         nodes,
     })
+}
+
+/// What serving would have been worth.
+fn prediction(totals: &Totals, reads: u64, nodes: &[NodeInfo]) -> Prediction {
+    let hits = totals.bypass(Bypass::Observe);
+    let disk_us = totals.disk_us_mean();
+    let answering: Vec<f64> = nodes.iter().filter_map(|node| node.rtt_us).collect();
+    let remote_us =
+        (!answering.is_empty()).then(|| answering.iter().sum::<f64>() / answering.len() as f64);
+    let each_us = disk_us.zip(remote_us).map(|(disk, remote)| disk - remote);
+    Prediction {
+        reads: hits,
+        hit_ratio: share(hits, reads),
+        disk_us,
+        remote_us,
+        saved_s: each_us.map(|us| us.max(0.0) * hits as f64 / 1e6),
+    }
 }
 
 /// The session as `ps` shows it.

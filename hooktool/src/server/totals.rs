@@ -78,6 +78,19 @@ impl Totals {
             .map(|(reason, count)| (reason.word(), count))
     }
 
+    /// How often a read was not tried for this reason.
+    pub fn bypass(&self, reason: Bypass) -> u64 {
+        self.bypass[reason as usize]
+    }
+
+    /// Mean time of reads from the device in microseconds; `None` without any.
+    pub fn disk_us_mean(&self) -> Option<f64> {
+        let count: u64 = self.disk_latency.iter().sum();
+        let pairs = self.disk_latency.iter().enumerate();
+        let sum_ns = pairs.map(|(at, count)| *count as f64 * Histogram::bound_ns(at) as f64);
+        (count != 0).then(|| sum_ns.sum::<f64>() / count as f64 / 1000.0)
+    }
+
     /// A percentile of remote reads in microseconds; `None` without any.
     pub fn remote_us(&self, percent: u64) -> Option<f64> {
         percentile_us(&self.remote_latency, percent)

@@ -55,6 +55,8 @@ pub enum Plan {
     Pass,
     /// Call the kernel, time it, and see whether the device was read.
     Sampled(u64, u64),
+    /// Call the kernel, and see what a node could have saved (`--mode observe`).
+    Observed(u64, u64),
     /// Call the kernel, time it, and offer what it read to the nodes.
     Fill(u64, Fill),
     /// Served: this is the result.
@@ -142,6 +144,10 @@ fn settle(request: Request, plan: Plan, result: isize) {
             let brought = sys::device_bytes().saturating_sub(bytes);
             timed(request.fd, took, 1, result, brought);
         }
+        Plan::Observed(start, bytes) => {
+            let took = sys::ticks().wrapping_sub(start);
+            observed(request, took, result, sys::device_bytes() > bytes);
+        }
         Plan::Fill(start, fill) => fill.after(request, start, result),
     }
 }
@@ -199,6 +205,35 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
     }
 }
 
+/// After a read that would have been tried, were it not for `--mode observe`: what came off the
+/// device could have come from a node. The governor goes by what that would have saved.
+#[cold]
+fn observed(request: Request, took: u64, result: isize, read_device: bool) {
+    let (Some(word), Some(member)) = (fdtable::get(request.fd), session::join()) else {
+        return;
+    };
+    let header = member.header();
+    let took_ns = to_ns(member, took);
+    let off_the_device = result > 0 && (read_device || took_ns >= header.slow_ns());
+    if let Some(counters) = member.counters() {
+        counters.add(Counter::Reads, 1);
+        counters.add(Counter::ReadsDisk, 1);
+        counters.add(Counter::ReadBytes, result.max(0) as u64);
+        match off_the_device {
+            true => counters.bypassed(Bypass::Observe, 1),
+            false => counters.bypassed(Bypass::PageCache, 1),
+        }
+        if off_the_device {
+            counters.disk_latency.record(took_ns);
+        }
+    }
+    if off_the_device {
+        header.note_disk(took_ns);
+    }
+    let saved_ns = if off_the_device { took_ns as i64 } else { 0 };
+    account(member, request, word, saved_ns);
+}
+
 /// Mode SERVE: from here on the shared region is read.
 #[cold]
 #[inline(never)]
@@ -206,13 +241,10 @@ fn consult(request: Request, word: Word) -> Plan {
     let Some(member) = session::join() else {
         return Plan::Pass;
     };
-    let outcome = Target::find(member, request, word).and_then(|target| {
-        if member.header().is_on(switch::OBSERVE) {
-            return Err(Bypass::Observe);
+    match Target::find(member, request, word) {
+        Ok(_) if member.header().is_on(switch::OBSERVE) => {
+            Plan::Observed(sys::ticks(), sys::device_bytes())
         }
-        Ok(target)
-    });
-    match outcome {
         Ok(target) => serve(member, request, word, &target),
         Err(reason @ (Bypass::Unproved | Bypass::WriteInFlight)) => {
             // No fault of the cache, and not for long: a proof takes a second or ten. See

@@ -11,7 +11,7 @@ use harness::session::Hooked;
 use harness::stats::PINNED_KEYS;
 use serde_json::json;
 
-both_modes!(remote_hits_agree_with_the_node, off_and_on, flush);
+both_modes!(remote_hits_agree_with_the_node, off_and_on, flush, observe);
 
 const BLOCKS: usize = 512;
 const BYTES: usize = BLOCKS * 4096;
@@ -152,4 +152,40 @@ fn hooked_hits_grow(puppets: &mut Puppets, hooked: &Hooked<'_>, content: &[u8]) 
             .stats()
             .is_some_and(|stats| stats.hits() > before + BLOCKS as u64)
     });
+}
+
+/// Mode observe serves nothing, and predicts: reads that came off the device are counted, those
+/// from the page cache are not.
+fn observe(mode: Mode) {
+    let bed = Bed::new("observe", mode);
+    let content = noise(5, BYTES);
+    bed.write("file", &content);
+    let node = Node::start(&bed, "64MiB");
+    let hooked = bed
+        .hooked()
+        .flag("--node", node.addr.to_string())
+        .flag("--mode", "observe");
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    puppets.done(0, "open", &json!(["f", "file", "r"]));
+    let predicted = |stats: &harness::stats::Stats| {
+        let reads = stats.all["prediction"]["reads"].as_u64();
+        reads.expect("stats -j predicts")
+    };
+    let mut stats = None;
+    wait_until("reads off the device are predicted", || {
+        puppets.done(0, "drop", &json!(["f"]));
+        sweep(&mut puppets, &content);
+        stats = hooked.stats();
+        stats.as_ref().is_some_and(|stats| predicted(stats) >= 8)
+    });
+    sweep(&mut puppets, &content);
+    let before = predicted(&hooked.stats().expect("live"));
+    sweep(&mut puppets, &content);
+    let stats = hooked.stats().expect("live");
+    assert_eq!(stats.hits(), 0, "{}", stats.all);
+    assert_eq!(node.info("keyspace_hits"), 0, "nothing is asked of a node");
+    assert!(stats.all["prediction"]["saved_s"].is_number());
+    let more = predicted(&stats) - before;
+    let most = BLOCKS as u64 / 8;
+    assert!(more < most, "{more} of {BLOCKS} cached reads are predicted");
 }

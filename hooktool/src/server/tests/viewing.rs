@@ -64,6 +64,28 @@ fn a_snapshot_has_every_pinned_key_and_adds_up() {
 }
 
 #[test]
+fn a_session_that_observes_predicts() {
+    let node = FakeNode::start();
+    let mut config = super::stage::config(vec![node.addr()]);
+    config.mode = crate::config::Mode::Observe;
+    let stage = Stage::start(config).expect("the session can be made");
+    let joined = stage.join();
+    let record = joined.record();
+    record.add(Counter::ReadsDisk, 1000);
+    record.bypassed(Bypass::Observe, 250);
+    (0..250).for_each(|_| record.disk_latency.record(2_000_000_000));
+    let json = stage.ask_json(&Request::Snapshot { pid: None });
+    let prediction = &json["prediction"];
+    assert_eq!(prediction["reads"], 250);
+    assert_eq!(prediction["hit_ratio"], 0.25);
+    let saved_s = prediction["saved_s"].as_f64().unwrap();
+    assert!((250.0..600.0).contains(&saved_s), "{prediction}");
+    let serving = Stage::with_nodes(vec![node.addr()]);
+    let json = serving.ask_json(&Request::Snapshot { pid: None });
+    assert!(json.get("prediction").is_none(), "{json}");
+}
+
+#[test]
 fn off_takes_the_session_out_of_service_and_on_brings_it_back() {
     let node = FakeNode::start();
     let stage = Stage::with_nodes(vec![node.addr()]);
