@@ -223,7 +223,7 @@ impl Channel {
 
     #[inline]
     fn sending(&mut self) -> Result<&mut Producer<MappedHalf>> {
-        self.sender.as_mut().ok_or(Error::NoChannel {
+        self.sender.as_mut().ok_or_else(|| Error::NoChannel {
             what: String::from("sending: this end was bound to receive only"),
         })
     }
@@ -379,7 +379,7 @@ impl Channel {
     }
 
     /// The next message, gone past, neither handed out nor acknowledged.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advance(&mut self) -> Result<Option<Found>> {
         match &mut self.receiver {
             Some(receiver) => Ok(receiver.advance()?),
@@ -389,9 +389,9 @@ impl Channel {
 
     /// Notes that a message is handed out, and what came with it.
     #[inline]
-    pub(crate) fn hand_out(&mut self, found: &Found, extension: Extension) -> Envelope {
+    pub(crate) fn hand_out(&mut self, found: &Found, extension: &Extension) -> Envelope {
         if let Some(receiver) = &mut self.receiver {
-            receiver.hand_out(found, &extension);
+            receiver.hand_out(found, extension);
             if let Some(trace) = extension.trace {
                 let passage = Passage {
                     id: trace.id,
@@ -406,7 +406,6 @@ impl Channel {
             head: found.head,
             source: self.peer(),
             destination: self.address(),
-            extension,
             is_repeat: found.is_repeat,
         }
     }

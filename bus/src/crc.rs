@@ -59,6 +59,32 @@ pub fn extend(before: u32, bytes: &[u8]) -> u32 {
     by_table(before, bytes)
 }
 
+/// The checksum of 28 bytes given as little-endian words (the upper half of the last is left out).
+#[inline]
+pub fn of_28(words: &[u64; 4]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("sse4.2") {
+        // SAFETY: the processor has SSE4.2, as was just asked.
+        return unsafe { of_28_by_instruction(words) };
+    }
+    let mut bytes = [0; 32];
+    for (piece, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *piece = word.to_le_bytes();
+    }
+    by_table(0, &bytes[..28])
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn of_28_by_instruction(words: &[u64; 4]) -> u32 {
+    use std::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64};
+    let mut sum = u64::from(u32::MAX);
+    for word in &words[..3] {
+        sum = _mm_crc32_u64(sum, *word);
+    }
+    !_mm_crc32_u32(sum as u32, words[3] as u32)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
 fn by_instruction(before: u32, bytes: &[u8]) -> u32 {
@@ -111,6 +137,16 @@ mod tests {
                 "{length}"
             );
         }
+    }
+
+    #[test]
+    fn words_and_bytes_agree() {
+        let words = [0x0123_4567_89AB_CDEF, u64::MAX, 0, 0xFFFF_0000_1234_5678];
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word: &u64| word.to_le_bytes())
+            .collect();
+        assert_eq!(of_28(&words), by_table(0, &bytes[..28]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::extension::{Extension, Route, Trace};
 use crate::layout::Bell;
 use crate::message::{Envelope, Message};
 use crate::record::{BACKWARD, TEST};
-use crate::ring::{Found, Note};
+use crate::ring::{Found, Half, Note};
 use crate::sync::AtomicU64;
 use crate::sys::{self, WAIT_MAX};
 use crate::wait::{self, Pace, Wait};
@@ -54,8 +54,10 @@ pub struct Endpoint {
     /// The channel looked at next, and how many messages in a row it has given.
     turn: usize,
     in_a_row: u32,
-    /// The channel and place of the message handed out last.
-    last: Option<(usize, Found, Envelope)>,
+    /// The message looked at last, written and read field by field (see `Walk::step`).
+    found: Found,
+    /// The channel whose message `found` is, once it is handed out.
+    last: Option<usize>,
     /// Messages of one channel that may be handed out and not acknowledged.
     unacknowledged_max: u64,
     is_manual: bool,
@@ -72,6 +74,7 @@ impl Endpoint {
             channels: Vec::with_capacity(CHANNELS_MAX),
             turn: 0,
             in_a_row: 0,
+            found: Found::default(),
             last: None,
             unacknowledged_max: 1,
             is_manual: false,
@@ -278,33 +281,41 @@ impl Endpoint {
     /// `Empty` if nothing came in the time given; `Damaged` (call again: what follows is there);
     /// `Forked`, `Removed`, or a contradiction in a ring.
     pub fn receive(&mut self, wait: Wait) -> Result<Message<'_>> {
-        let (index, found) = self.find(wait)?;
+        let index = self.find(wait)?;
+        let found = &self.found;
         let mut extension = Extension::default();
         let channel = &mut self.channels[index];
         let is_good = match &mut channel.receiver {
-            Some(receiver) => receiver.peek(&found, &mut extension).is_some(),
+            Some(receiver) => receiver.peek(found, &mut extension).is_some(),
             None => false,
         };
         if !is_good {
-            return Err(damaged(&found));
+            return Err(damaged(found));
         }
-        let envelope = channel.hand_out(&found, extension);
-        self.last = Some((index, found, envelope));
+        let envelope = channel.hand_out(found, &extension);
+        self.last = Some(index);
+        let (extension, payload) = self.bytes_of(index, &self.found);
         Ok(Message {
             envelope,
-            payload: self.payload_of(index, &found),
+            extension,
+            payload,
         })
     }
 
-    fn payload_of(&self, index: usize, found: &Found) -> &[u8] {
-        use crate::ring::Half;
-        let receiver = self.channels[index].receiver.as_ref();
-        receiver.map_or(&[], |receiver| {
-            receiver
-                .half()
-                .data()
-                .slice(found.payload_at, u64::from(found.head.len))
-        })
+    /// Extension and payload of a message, where they lie.
+    #[inline]
+    fn bytes_of(&self, index: usize, found: &Found) -> (&[u8], &[u8]) {
+        let Some(receiver) = &self.channels[index].receiver else {
+            return (&[], &[]);
+        };
+        let extension_bytes = u64::from(found.head.extension);
+        let begin = found.payload_at.wrapping_sub(extension_bytes);
+        let bytes = extension_bytes + u64::from(found.head.len);
+        receiver
+            .half()
+            .data()
+            .slice(begin, bytes)
+            .split_at(extension_bytes as usize)
     }
 
     /// Receives the next message into a buffer, checked after it was copied.
@@ -314,7 +325,8 @@ impl Endpoint {
     /// As `receive`; `BufferTooSmall`, and the message stays.
     #[inline]
     pub fn receive_into(&mut self, buffer: &mut [u8], wait: Wait) -> Result<Envelope> {
-        let (index, found) = self.find(wait)?;
+        let index = self.find(wait)?;
+        let found = &self.found;
         let length = found.head.len as usize;
         let room = buffer.len() as u64;
         let channel = &mut self.channels[index];
@@ -322,18 +334,18 @@ impl Endpoint {
             return Err(Error::Empty);
         };
         let Some(target) = buffer.get_mut(..length) else {
-            receiver.put_back(&found);
+            receiver.put_back(found);
             return Err(Error::BufferTooSmall {
                 bytes: length as u64,
                 room,
             });
         };
         let mut extension = Extension::default();
-        if !receiver.copy(&found, &mut extension, target) {
-            return Err(damaged(&found));
+        if !receiver.copy(found, &mut extension, target) {
+            return Err(damaged(found));
         }
-        let envelope = channel.hand_out(&found, extension);
-        self.last = Some((index, found, envelope));
+        let envelope = channel.hand_out(found, &extension);
+        self.last = Some(index);
         Ok(envelope)
     }
 
@@ -351,21 +363,21 @@ impl Endpoint {
 
     /// Finds the next message, waiting if need be, and acknowledges what is due.
     #[inline]
-    fn find(&mut self, wait: Wait) -> Result<(usize, Found)> {
+    fn find(&mut self, wait: Wait) -> Result<usize> {
         match self.channels.first() {
             Some(channel) => channel.check()?,
             // All of them were removed.
             None => return Err(Error::Removed),
         }
         if !self.is_manual
-            && let Some((index, ..)) = self.last
+            && let Some(index) = self.last
             && self.channels[index].unacknowledged() >= self.unacknowledged_max
         {
             self.channels[index].acknowledge();
         }
         self.last = None;
-        if let Some(found) = self.find_now()? {
-            return Ok(found);
+        if let Some(index) = self.find_now()? {
+            return Ok(index);
         }
         if !self.is_manual {
             self.channels.iter_mut().for_each(Channel::acknowledge);
@@ -373,8 +385,9 @@ impl Endpoint {
         self.wait(wait)
     }
 
-    #[inline]
-    fn find_now(&mut self) -> Result<Option<(usize, Found)>> {
+    /// The channel with the next message, which is then in `found`.
+    #[inline(always)]
+    fn find_now(&mut self) -> Result<Option<usize>> {
         for _ in 0..=self.channels.len() {
             let index = self.turn;
             if self.in_a_row < IN_A_ROW_MAX
@@ -382,7 +395,8 @@ impl Endpoint {
             {
                 // With one channel there is nobody to give way to.
                 self.in_a_row += u32::from(self.channels.len() > 1);
-                return Ok(Some((index, found)));
+                self.found = found;
+                return Ok(Some(index));
             }
             self.turn = (index + 1) % self.channels.len();
             self.in_a_row = 0;
@@ -391,7 +405,7 @@ impl Endpoint {
     }
 
     #[cold]
-    fn wait(&mut self, wait: Wait) -> Result<(usize, Found)> {
+    fn wait(&mut self, wait: Wait) -> Result<usize> {
         let deadline = match wait {
             Wait::No => {
                 self.channels.iter().try_for_each(Channel::check_removed)?;
@@ -435,10 +449,9 @@ impl Endpoint {
     ///
     /// As `send`; `Empty` if there is no such message; `TooMany` stations.
     pub fn forward(&mut self, to: Address, wait: Wait) -> Result<u64> {
-        let (index, found, envelope) = self.last.ok_or(Error::Empty)?;
-        let mut extension = envelope.extension;
+        let (index, found, mut extension) = self.last()?;
         let mut route = extension.route.unwrap_or_default();
-        if !route.push(envelope.source) {
+        if !route.push(self.channels[index].peer()) {
             return Err(Error::TooMany {
                 what: "stations of a route",
                 most: crate::extension::STATIONS_MAX,
@@ -448,20 +461,52 @@ impl Endpoint {
         extension.origin = None;
         let note = Note {
             flags: 0,
-            sent_ns: envelope.head.sent_ns,
+            sent_ns: found.head.sent_ns,
             extension,
         };
+        self.send_on(index, &found, to, &note, wait)
+    }
+
+    /// What came with the message received last besides its payload.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` if there is no such message.
+    pub fn extension(&self) -> Result<Extension> {
+        self.last().map(|(.., extension)| extension)
+    }
+
+    /// The message received last, and what came with it.
+    fn last(&self) -> Result<(usize, Found, Extension)> {
+        let index = self.last.ok_or(Error::Empty)?;
+        let found = self.found;
+        let receiver = self.channels[index].receiver.as_ref().ok_or(Error::Empty)?;
+        let mut extension = Extension::default();
+        match receiver.read_extension(&found, &mut extension) {
+            Some(_) => Ok((index, found, extension)),
+            None => Err(damaged(&found)),
+        }
+    }
+
+    /// Sends a payload on that lies in a ring only this end frees: it stays meanwhile.
+    fn send_on(
+        &mut self,
+        from: usize,
+        found: &Found,
+        to: Address,
+        note: &Note,
+        wait: Wait,
+    ) -> Result<u64> {
         let target = self
             .channels
             .iter()
             .position(|channel| channel.peer() == to);
         let target =
             target.ok_or_else(|| Error::no_pair(self.show(self.address), self.show(to)))?;
-        // The payload lies in a ring that only this end frees: it stays while it is sent on.
-        let receiver = self.channels[index].receiver.as_ref().ok_or(Error::Empty)?;
+        let receiver = self.channels[from].receiver.as_ref().ok_or(Error::Empty)?;
         let half = receiver.half().clone();
-        let payload = crate::ring::Half::data(&half).slice(found.payload_at, found.head.len.into());
-        self.channels[target].send(&[payload], &note, wait)
+        let payload = half.data().slice(found.payload_at, found.head.len.into());
+        self.channels[target].send(&[payload], note, wait)
     }
 
     /// Answers the message received last: to its source, and on along the route it came by.
@@ -470,8 +515,8 @@ impl Endpoint {
     ///
     /// As `send`; `Empty` if there is no such message.
     pub fn answer(&mut self, payload: &[u8], wait: Wait) -> Result<u64> {
-        let (index, _, envelope) = self.last.ok_or(Error::Empty)?;
-        let note = back(&envelope, envelope.extension.route);
+        let (index, _, extension) = self.last()?;
+        let note = back(&extension, extension.route);
         self.channels[index].send(&[payload], &note, wait)
     }
 
@@ -481,28 +526,18 @@ impl Endpoint {
     ///
     /// As `send`; `Empty` if there is no such message; `NoRoute` if it has arrived.
     pub fn backward(&mut self, wait: Wait) -> Result<u64> {
-        let (index, found, envelope) = self.last.ok_or(Error::Empty)?;
-        let mut route = envelope.extension.route.ok_or(Error::NoRoute)?;
+        let (index, found, extension) = self.last()?;
+        let mut route = extension.route.ok_or(Error::NoRoute)?;
         let to = route.pop().ok_or(Error::NoRoute)?;
-        let note = back(&envelope, Some(route));
-        let target = self
-            .channels
-            .iter()
-            .position(|channel| channel.peer() == to);
-        let target =
-            target.ok_or_else(|| Error::no_pair(self.show(self.address), self.show(to)))?;
-        let receiver = self.channels[index].receiver.as_ref().ok_or(Error::Empty)?;
-        let half = receiver.half().clone();
-        let payload = crate::ring::Half::data(&half).slice(found.payload_at, found.head.len.into());
-        self.channels[target].send(&[payload], &note, wait)
+        self.send_on(index, &found, to, &back(&extension, Some(route)), wait)
     }
 }
 
 /// The note of a message on its way back.
-fn back(envelope: &Envelope, route: Option<Route>) -> Note {
+fn back(extension: &Extension, route: Option<Route>) -> Note {
     let extension = Extension {
         route: Some(route.unwrap_or_default()),
-        trace: envelope.extension.trace,
+        trace: extension.trace,
         origin: None,
     };
     Note {

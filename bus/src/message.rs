@@ -1,7 +1,7 @@
 //! A message as a program sees it: payload where it lies in the ring, and what came with it.
 
 use crate::address::Address;
-use crate::extension::{Extension, Origin, Trace};
+use crate::extension::{Extension, Route, Trace};
 use crate::record::{BACKWARD, Head, REPEATED, TEST};
 
 /// What is known of a message besides its payload.
@@ -10,7 +10,6 @@ pub struct Envelope {
     pub(crate) head: Head,
     pub(crate) source: Address,
     pub(crate) destination: Address,
-    pub(crate) extension: Extension,
     pub(crate) is_repeat: bool,
 }
 
@@ -59,30 +58,14 @@ impl Envelope {
     pub fn is_backward(&self) -> bool {
         self.head.flags & BACKWARD != 0
     }
-
-    /// The stations it was forwarded through, oldest first.
-    pub fn route(&self) -> impl Iterator<Item = Address> + '_ {
-        self.extension
-            .route
-            .iter()
-            .flat_map(|route| route.stations())
-    }
-
-    /// Its trace, if it has one.
-    pub fn trace(&self) -> Option<Trace> {
-        self.extension.trace
-    }
-
-    /// Where it comes from, if a relay brought it.
-    pub fn origin(&self) -> Option<Origin> {
-        self.extension.origin
-    }
 }
 
 /// A message still in its ring. The next call on the endpoint acknowledges it.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     pub(crate) envelope: Envelope,
+    /// Proved when the message was handed out; read again by who wants it.
+    pub(crate) extension: &'a [u8],
     pub(crate) payload: &'a [u8],
 }
 
@@ -90,6 +73,21 @@ impl<'a> Message<'a> {
     /// The payload, in place.
     pub fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+
+    /// Everything that came with it besides the payload.
+    pub fn extension(&self) -> Extension {
+        Extension::decode(self.envelope.head.flags, self.extension).unwrap_or_default()
+    }
+
+    /// The stations it was forwarded through, oldest first.
+    pub fn route(&self) -> Route {
+        self.extension().route.unwrap_or_default()
+    }
+
+    /// Its trace, if it has one.
+    pub fn trace(&self) -> Option<Trace> {
+        self.extension().trace
     }
 }
 

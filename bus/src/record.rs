@@ -105,12 +105,7 @@ pub fn span(bytes: u64) -> u64 {
 /// lying in a payload, does not pass for a head.
 #[inline]
 fn head_crc(words: &[u64; 4]) -> u32 {
-    let mut bytes = [0; 28];
-    bytes[..8].copy_from_slice(&words[0].to_le_bytes());
-    bytes[8..16].copy_from_slice(&words[1].to_le_bytes());
-    bytes[16..24].copy_from_slice(&words[2].to_le_bytes());
-    bytes[24..].copy_from_slice(&(words[3] as u32).to_le_bytes());
-    crc::of(&bytes) ^ HEAD_MARK
+    crc::of_28(words) ^ HEAD_MARK
 }
 
 /// Mixed into `hcrc`.

@@ -23,7 +23,7 @@ pub struct Consumer<H> {
 }
 
 /// A message at the front of the ring, its head proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Its head.
     pub head: Head,
@@ -103,7 +103,7 @@ impl<H: Half> Consumer<H> {
     /// # Errors
     ///
     /// Damage, counted and gone past: call again; or a tail that cannot be.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self) -> Result<Option<Found>, Trouble> {
         if !self.has_more()? {
             return Ok(None);
@@ -148,7 +148,7 @@ impl<H: Half> Consumer<H> {
     #[inline]
     #[must_use]
     pub fn copy(&mut self, found: &Found, extension: &mut Extension, bytes: &mut [u8]) -> bool {
-        let sum = match self.extension(found, extension) {
+        let sum = match self.read_extension(found, extension) {
             Some(sum) => sum,
             None => return self.reject(found),
         };
@@ -161,7 +161,7 @@ impl<H: Half> Consumer<H> {
 
     /// Reads the extension and returns its checksum; `None`: it is damaged.
     #[inline]
-    fn extension(&self, found: &Found, extension: &mut Extension) -> Option<u32> {
+    pub fn read_extension(&self, found: &Found, extension: &mut Extension) -> Option<u32> {
         *extension = Extension::default();
         let length = usize::from(found.head.extension);
         if length == 0 {
@@ -178,7 +178,7 @@ impl<H: Half> Consumer<H> {
     /// The payload where it lies, if its checksum holds; `None`: it is damaged (counted).
     #[cfg(not(feature = "model"))]
     pub fn peek(&mut self, found: &Found, extension: &mut Extension) -> Option<&[u8]> {
-        let sum = self.extension(found, extension);
+        let sum = self.read_extension(found, extension);
         let length = u64::from(found.head.len);
         let is_good = sum.is_some_and(|sum| {
             let bytes = self.half.data().slice(found.payload_at, length);

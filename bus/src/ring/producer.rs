@@ -179,7 +179,8 @@ impl<H: Half> Producer<H> {
             extension: extension_bytes as u16,
         };
         let mut at = self.at.wrapping_add(HEAD_BYTES);
-        for part in std::iter::once(&extension).chain(parts) {
+        let extension = (!extension.is_empty()).then_some(&extension);
+        for part in extension.into_iter().chain(parts) {
             if self.rules.is_summed {
                 head.crc = crc::extend(head.crc, part);
             }

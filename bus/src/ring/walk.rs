@@ -45,8 +45,9 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The next step; goes past what it returns.
-    #[inline]
+    /// The next step; goes past what it returns. Inlined wherever it is used: a step handed through
+    /// memory would be read back in other pieces than it was written in, which stalls.
+    #[inline(always)]
     pub fn step(&mut self, data: &Data) -> Step {
         while self.at != self.end {
             let Some(head) = head_at(data, self.at, self.end, self.last_seq) else {
@@ -126,7 +127,7 @@ impl Walk {
 /// The head at a position, if it is one: proved by its checksum, within `end` and within the ring,
 /// numbered after `last_seq`. A padding record reaches exactly to the end of the ring and has the
 /// number of the message after it.
-#[inline]
+#[inline(always)]
 fn head_at(data: &Data, at: u64, end: u64, last_seq: Option<u64>) -> Option<Head> {
     let head = Head::decode(data.head(at))?;
     let to_wrap = data.capacity() - (at & (data.capacity() - 1));

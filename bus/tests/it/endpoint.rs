@@ -197,7 +197,7 @@ fn a_forwarded_message_finds_its_way_back() {
     let asked = d.receive(Wait::No).unwrap();
     assert_eq!(asked.payload(), b"question");
     assert_eq!(
-        asked.route().collect::<Vec<_>>(),
+        asked.route().stations().collect::<Vec<_>>(),
         [at("0.0.1.1"), at("0.0.2.1")]
     );
     d.answer(b"answer", Wait::No).unwrap();
@@ -207,7 +207,7 @@ fn a_forwarded_message_finds_its_way_back() {
     b.backward(Wait::No).unwrap();
     let answer = a.receive(Wait::No).unwrap();
     assert_eq!(
-        (answer.payload(), answer.route().count()),
+        (answer.payload(), answer.route().stations().count()),
         (&b"answer"[..], 0)
     );
     assert!(matches!(a.backward(Wait::No), Err(Error::NoRoute)));

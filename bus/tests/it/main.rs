@@ -2,6 +2,7 @@
 //! of processes are in `tests/crash`, the schedules in `tests/model`.
 #![cfg(not(feature = "model"))]
 
+mod allocation;
 mod damage;
 mod endpoint;
 mod files;
