@@ -1,8 +1,9 @@
 # The front door. `make` alone prints what there is.
 CARGO ?= cargo
+PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help build plant test test-deps check tidy fmt clippy deny torture fuzz clean demo bench
+.PHONY: help build plant test test-deps check tidy fmt clippy deny torture fuzz clean install-bus demo bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,15 @@ fuzz: ## the parsers and the envelope, SECONDS_EACH (default 60) each; any toolc
 clean: ## what was built, and what a killed test left behind
 	$(CARGO) clean
 	@tests/clean.sh
+
+install-bus: ## the bus for C: library, header, pkg-config file, under PREFIX (/usr/local)
+	$(CARGO) build --release --locked -p ramgrid-bus-c
+	install -d "$(PREFIX)/lib/pkgconfig" "$(PREFIX)/include"
+	install -m 644 bus/c/include/ramgrid_bus.h "$(PREFIX)/include"
+	install -m 644 $(addprefix "$${CARGO_TARGET_DIR:-target}"/release/libramgrid_bus.,so a) \
+	    "$(PREFIX)/lib"
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|0.1.0|' bus/c/ramgrid-bus.pc.in \
+	    >"$(PREFIX)/lib/pkgconfig/ramgrid-bus.pc"
 
 demo: ## PostgreSQL on a slow disk, without and with a memory node, in minutes (root: with limits)
 	$(CARGO) build --release --locked $(patsubst %,-p ramgrid-%,bench hooktool memnode shim)

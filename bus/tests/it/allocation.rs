@@ -1,5 +1,5 @@
-//! After binding, sending, receiving, waiting and finding nothing never allocate: counted, thread by
-//! thread, by an allocator that counts.
+//! After binding, sending, receiving, waiting and finding nothing never allocate: counted, thread
+//! by thread, by an allocator that counts.
 //!
 //! # Safety
 //!
