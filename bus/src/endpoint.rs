@@ -61,6 +61,8 @@ pub struct Endpoint {
     /// Messages of one channel that may be handed out and not acknowledged.
     unacknowledged_max: u64,
     is_manual: bool,
+    /// Something was sent since the last wait for a message.
+    has_sent: bool,
     pace: Pace,
 }
 
@@ -78,6 +80,7 @@ impl Endpoint {
             last: None,
             unacknowledged_max: 1,
             is_manual: false,
+            has_sent: false,
             pace: Pace::default(),
         };
         endpoint.refresh()?;
@@ -174,6 +177,7 @@ impl Endpoint {
     ///
     /// There is none.
     pub fn channel(&mut self, to: To) -> Result<&mut Channel> {
+        self.has_sent = true;
         let from = self.show(self.address);
         let found = match to {
             To::First => self.channels.first_mut(),
@@ -415,8 +419,10 @@ impl Endpoint {
         };
         loop {
             let mut pace = self.pace;
+            pace.set_sink(!self.has_sent);
             let is_ready = self.sleep(&mut pace, deadline);
             self.pace = pace;
+            self.has_sent = false;
             if is_ready && let Some(found) = self.find_now()? {
                 return Ok(found);
             }
@@ -517,6 +523,7 @@ impl Endpoint {
     pub fn answer(&mut self, payload: &[u8], wait: Wait) -> Result<u64> {
         let (index, _, extension) = self.last()?;
         let note = back(&extension, extension.route);
+        self.has_sent = true;
         self.channels[index].send(&[payload], &note, wait)
     }
 

@@ -82,10 +82,12 @@ mod blocking {
     /// What it costs to wake a sleeper on an idle processor: spinning for less than that and then
     /// sleeping costs both (2 us of spin before a sleep gave 35 us a message, 20 us gave 0.2).
     const SPIN: Duration = Duration::from_micros(20);
-    /// Hints before the first second look, some 100 ns: no answer can come sooner, and a sender that
-    /// has just been caught up with is given the time to publish several messages, instead of losing
-    /// the line of its tail to a look after each.
+    /// Hints before the second look, some 100 ns: no answer can come sooner.
     const BREATH: u32 = 4;
+    /// The same for a side that only receives, some 500 ns: a sender that has been caught up with
+    /// is given the time to publish several messages, instead of losing the line of its tail to a
+    /// look after each.
+    const BREATH_OF_A_SINK: u32 = 24;
     /// Looks between two readings of the clock while spinning.
     const LOOKS: u32 = 32;
 
@@ -120,6 +122,7 @@ mod blocking {
     pub struct Pace {
         spin: Duration,
         pinned: bool,
+        breath: u32,
     }
 
     impl Default for Pace {
@@ -129,6 +132,7 @@ mod blocking {
                 _ => Pace {
                     spin: SPIN,
                     pinned: false,
+                    breath: BREATH,
                 },
             }
         }
@@ -137,7 +141,19 @@ mod blocking {
     impl Pace {
         /// Always spins so long (`Duration::MAX`: never sleeps).
         pub fn fixed(spin: Duration) -> Pace {
-            Pace { spin, pinned: true }
+            Pace {
+                spin,
+                pinned: true,
+                breath: BREATH,
+            }
+        }
+
+        /// Tells whether this side waits for messages it did not provoke by one of its own.
+        pub(crate) fn set_sink(&mut self, is_sink: bool) {
+            self.breath = match is_sink {
+                true => BREATH_OF_A_SINK,
+                false => BREATH,
+            };
         }
 
         fn learn(&mut self, waited: Duration) {
@@ -169,7 +185,7 @@ mod blocking {
         let begun = Instant::now();
         let mut now = begun;
         if !pace.spin.is_zero() {
-            (0..BREATH).for_each(|_| std::hint::spin_loop());
+            (0..pace.breath).for_each(|_| std::hint::spin_loop());
         }
         while now - begun < pace.spin {
             for _ in 0..LOOKS {
