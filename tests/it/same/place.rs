@@ -97,14 +97,15 @@ fn job_control(mode: Mode) {
     let bed = Bed::new("jobs", mode);
     let script = "
 set -m
-\"$@\" /bin/sh -c 'trap \"echo woken\" CONT; sleep 100 & wait; wait; echo over' &
+\"$@\" /bin/sh -c 'trap \"echo woken; : > woken\" CONT; sleep 100 & wait; wait; echo over' &
 job=$!
 until pgrep -P $job sleep >/dev/null; do sleep 0.1; done
 kill -STOP $job
 until grep -q '^State:.T' /proc/$job/status; do sleep 0.1; done
 jobs -s | wc -l
 kill -CONT $job
-while grep -q '^State:.T' /proc/$job/status; do sleep 0.1; done
+until test -e woken; do sleep 0.1; done
+rm woken
 jobs -r | wc -l
 pkill -P $job sleep
 wait $job
