@@ -7,6 +7,11 @@
 # on; the tests that need it will fail and name it.
 set -eu
 
+# The one tool that Debian does not have: built by cargo, beside what the project builds.
+tools=${CARGO_TARGET_DIR:-target}/tools
+[ -x "$tools/bin/fsx" ] ||
+    ${CARGO:-cargo} install --quiet --locked --root "$tools" fsx --version 0.3.2
+
 # tool or file, package
 needs="
 /usr/lib/postgresql/15/bin/postgres postgresql-15
@@ -22,6 +27,10 @@ strace strace
 unshare util-linux
 setpriv util-linux
 mkfs.ext4 e2fsprogs
+mkfs.xfs xfsprogs
+mkfs.btrfs btrfs-progs
+bindfs bindfs
+fusermount3 fuse3
 mount mount
 git git
 "

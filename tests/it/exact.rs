@@ -19,3 +19,5 @@ mod pressure;
 mod strangers;
 #[path = "exact/twins.rs"]
 mod twins;
+#[path = "exact/worlds.rs"]
+mod worlds;

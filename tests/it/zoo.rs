@@ -5,7 +5,9 @@
 
 use harness::bed::Bed;
 use harness::mode::Mode;
+use harness::mount::Mount;
 use harness::run::{assert_same, run};
+use harness::stage::root_or_say;
 use harness::warm::{run_warm, scratch};
 use harness::zoo::{animals, compile};
 
@@ -16,17 +18,20 @@ fn feed(name: &str, mode: Mode) {
 /// `owns`: the session owns the animal's files, so no change of a stamp makes good what was not
 /// counted.
 fn feed_as(title: &str, name: &str, mode: Mode, owns: bool) {
-    let bed = Bed::new(title, mode);
-    let program = compile(&bed, name);
-    let dir = scratch(&bed, "native");
+    feed_in(&Bed::new(title, mode), name, owns);
+}
+
+fn feed_in(bed: &Bed, name: &str, owns: bool) {
+    let program = compile(bed, name);
+    let dir = scratch(bed, "native");
     let native = run(&mut bed.native(&dir, &[program.as_path(), &dir]));
 
-    let dir = scratch(&bed, "hooked");
+    let dir = scratch(bed, "hooked");
     let hooked = match owns {
         true => bed.hooked().flag("--own", dir.join("**")),
         false => bed.hooked(),
     };
-    let outcome = run_warm(&bed, &hooked, &dir, &[program.as_path(), &dir]);
+    let outcome = run_warm(bed, &hooked, &dir, &[program.as_path(), &dir]);
     assert_same(&native, &outcome, name);
     hooked.final_stats().must_have_hits();
 }
@@ -97,6 +102,53 @@ zoo!(
 #[test]
 fn a_write_that_returns_twice_is_counted_once() {
     feed_as("zoo-twice-counted", "handler_forks", Mode::Normal, true);
+}
+
+/// Animals whose calls end in code of the file system itself.
+const ON_EVERY_DISK: [&str; 12] = [
+    "aio",
+    "append",
+    "copies",
+    "direct",
+    "edges",
+    "holes",
+    "libaio",
+    "mapped",
+    "renames",
+    "sends",
+    "stdio_writer",
+    "truncates",
+];
+
+fn feed_on(kind: &str) {
+    if !root_or_say("a loop mount") {
+        return;
+    }
+    let bed = Bed::bare(&format!("zoo-on-{kind}"), Mode::Normal);
+    let disk = Mount::disk(&bed, kind);
+    // Each waits for its session to be warm: side by side they wait together.
+    for crew in ON_EVERY_DISK.chunks(4) {
+        std::thread::scope(|scope| {
+            for name in crew {
+                scope.spawn(|| feed_in(&Bed::under(disk.path(), name, Mode::Normal), name, false));
+            }
+        });
+    }
+}
+
+#[test]
+fn on_ext4() {
+    feed_on("ext4");
+}
+
+#[test]
+fn on_xfs() {
+    feed_on("xfs");
+}
+
+#[test]
+fn on_btrfs() {
+    feed_on("btrfs");
 }
 
 /// An animal nobody feeds proves nothing.

@@ -42,9 +42,20 @@ impl Bed {
         bed
     }
 
+    /// A bed with artefacts in another place than usual: on a file system made for a test.
+    pub fn under(base: &Path, name: &str, mode: Mode) -> Bed {
+        let bed = Bed::bare_under(base, name, mode);
+        stage_artefacts(&bed.dir_of("bin"));
+        bed
+    }
+
     /// A bed without artefacts, for what is tested natively.
     pub fn bare(name: &str, mode: Mode) -> Bed {
         let base = std::env::var_os(BASE_VARIABLE).map_or(DEFAULT_BASE.into(), PathBuf::from);
+        Bed::bare_under(&base, name, mode)
+    }
+
+    fn bare_under(base: &Path, name: &str, mode: Mode) -> Bed {
         let nth = BEDS_MADE.fetch_add(1, Ordering::Relaxed);
         let word = mode.word();
         let pid = std::process::id();

@@ -83,6 +83,19 @@ pub fn tool(name: &str) -> PathBuf {
         })
 }
 
+/// A program that `make test-deps` builds with cargo, in `tools/` of the target directory.
+pub fn cargo_tool(name: &str) -> PathBuf {
+    let target = artefact_dir();
+    let target = target.parent().expect("lies in the target directory");
+    let path = target.join("tools/bin").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: type `make test-deps`; nothing is skipped",
+        path.display()
+    );
+    path
+}
+
 /// Does this test run as root?
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

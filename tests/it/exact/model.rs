@@ -36,19 +36,19 @@ struct Actor {
 }
 
 fn session_and_outsiders(mode: Mode) {
-    play(mode, true);
+    play_in(&Bed::new("model", mode), OPERATIONS, true);
 }
 
 fn session_alone(mode: Mode) {
-    play(mode, false);
+    play_in(&Bed::new("model", mode), OPERATIONS, false);
 }
 
-fn play(mode: Mode, outsiders: bool) {
-    let bed = Bed::new("model", mode);
+/// Plays so many operations on files of this bed.
+pub(crate) fn play_in(bed: &Bed, operations: usize, outsiders: bool) {
     let dir = bed.dir_of("files");
     let hooked = bed.hooked();
-    let inside = Puppets::start(hooked.command(&dir, &puppet_words(&bed, INSIDERS)));
-    let outside = Puppets::start(bed.native(&dir, &puppet_words(&bed, 2)));
+    let inside = Puppets::start(hooked.command(&dir, &puppet_words(bed, INSIDERS)));
+    let outside = Puppets::start(bed.native(&dir, &puppet_words(bed, 2)));
     let rows = [inside, outside];
     let seed = seed_or(20_260_607);
     let mut stage = Stage {
@@ -57,7 +57,7 @@ fn play(mode: Mode, outsiders: bool) {
         dice: Dice::new(seed),
         outsiders,
     };
-    for step in 0..OPERATIONS {
+    for step in 0..operations {
         stage.step(step, &dir);
     }
     let [inside, outside] = stage.rows;
@@ -157,9 +157,15 @@ impl Stage {
             }
             _ => {
                 let to = at + 40_960;
-                let moved = slice(file, at, count).to_vec();
+                let mut moved = slice(file, at, count).to_vec();
                 let copied = row.done(actor.place, "copy", &json!([handle, at, handle, to, count]));
-                assert_eq!(copied, json!(moved.len()));
+                // xfs and btrfs share the whole blocks of a range and stop there.
+                let copied = copied
+                    .as_u64()
+                    .and_then(|count| usize::try_from(count).ok());
+                let whole = moved.len() & !4095;
+                assert!(copied == Some(moved.len()) || copied == Some(whole) && whole > 0);
+                moved.truncate(copied.expect("a count"));
                 if !moved.is_empty() {
                     put(file, to, &moved);
                 }
