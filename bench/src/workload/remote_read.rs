@@ -2,7 +2,8 @@
 //! network, both sides in turns: what the protocol, the envelope and the index add.
 //!
 //! The "native" side of this row is the ping-pong; the hooked side reads a file that lies on the
-//! node, with the local cache switched off.
+//! node, with the local cache switched off, in a cage so small that the page cache holds next to
+//! nothing of it (a read that the page cache answers would flatter the row).
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -16,6 +17,7 @@ use crate::error::{Because, Result};
 use crate::node;
 use crate::report::{Goal, Row, median};
 use crate::run::Lab;
+use crate::size::MIB;
 use crate::slices;
 use crate::work::Slice;
 
@@ -34,6 +36,13 @@ const ADDS_US: f64 = 10.0;
 /// p99 may be this many times p50.
 const TAIL: f64 = 2.0;
 
+/// The data is this many times the cage's memory.
+const DATA_TO_MEMORY: u64 = 12;
+
+/// Index of the hooked side: the share of memory that it gets by itself would be too small for the
+/// data in such a cage.
+const INDEX: &str = "8MiB";
+
 /// Share of reads that must be remote for the row to mean anything.
 const REMOTE: f64 = 0.90;
 
@@ -43,12 +52,12 @@ pub fn run(lab: &Lab, emit: &mut dyn FnMut(Row)) -> Result<()> {
     let files = [("data", lab.args.data)];
     let limits = Limits {
         read_iops: lab.args.iops,
-        ..lab.limits()
+        memory_bytes: (lab.args.data / DATA_TO_MEMORY).max(32 * MIB),
     };
     let start = Start {
         limits,
         node: &lab.node,
-        options: &["--local", "0"],
+        options: &["--local", "0", "--index", INDEX],
         files: &files,
     };
     let mut first = true;
