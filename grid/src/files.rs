@@ -19,9 +19,8 @@
 
 use crate::cell;
 use crate::ident::FileIdent;
-use crate::ops::{Ops, Span};
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::writes::{self, Cells, Ticket};
+use crate::writes::Cells;
 
 const FREE: u64 = 0;
 const LIVE: u64 = 1;
@@ -226,27 +225,6 @@ impl<'a> Files<'a> {
         self.record(found).seq.load(Ordering::SeqCst) == expected
     }
 
-    /// Begins a write to the file that `found` describes; `span_of` measures it in blocks of the
-    /// size given. A record that was recycled meanwhile may have another block size: then, and
-    /// while none is learnt, the write covers the whole file. Otherwise as `writes::begin`.
-    pub fn begin(
-        &self,
-        ops: Ops,
-        owner: u16,
-        found: RecordRef,
-        file_hash: u64,
-        span_of: impl FnOnce(u8) -> Span,
-    ) -> Option<Ticket> {
-        let log2 = self.record(found).block_log2();
-        let span = log2.map_or(Span::File, span_of);
-        let ticket = writes::begin(self.cells, ops, owner, file_hash, span)?;
-        if span == Span::File || self.is_current(found) {
-            return Some(ticket);
-        }
-        writes::end(self.cells, ops, ticket, || ());
-        writes::begin(self.cells, ops, owner, file_hash, Span::File)
-    }
-
     /// Sets final policy flags, `JUDGED` among them, unless the record has been recycled meanwhile:
     /// then nothing happens and the answer is false.
     pub fn judge(&self, found: RecordRef, flags: u64) -> bool {
@@ -278,7 +256,7 @@ impl<'a> Files<'a> {
         self.find_at(ident, ident.hash())
     }
 
-    fn find_at(&self, ident: FileIdent, hash: u64) -> Option<RecordRef> {
+    pub(crate) fn find_at(&self, ident: FileIdent, hash: u64) -> Option<RecordRef> {
         self.probes(hash).find_map(|index| {
             let record = &self.records[index];
             let seq = record.seq.load(Ordering::Acquire);

@@ -71,8 +71,12 @@ impl Shape {
         };
         let slots = ((budget / 4) >> slot_log2).clamp(4, 256);
         Shape {
-            processes: if budget >= 1 << 20 { 256 } else { 128 },
-            ops: 1024,
+            processes: match budget {
+                0..0x10_0000 => 128,
+                0x10_0000..0x100_0000 => 256,
+                _ => 1024,
+            },
+            ops: if budget >= 16 << 20 { 4096 } else { 1024 },
             file_cells: if budget >= 32 << 20 { 32768 } else { 8192 },
             files: if budget >= 32 << 20 { 8192 } else { 2048 },
             cells,
@@ -247,6 +251,19 @@ mod tests {
         );
         assert_eq!((layout.index, layout.refresh), (3_104_768, 4_153_344));
         assert_eq!(crate::header::LAYOUT_VERSION, 2);
+    }
+
+    #[test]
+    fn a_thousand_processes_have_places_where_memory_is_not_scarce() {
+        for (budget, processes, ops) in [(64 << 10, 128, 1024), (4 << 20, 256, 1024)] {
+            let shape = Shape::for_budget(budget, 0, 1 << 20);
+            assert_eq!((shape.processes, shape.ops), (processes, ops), "{budget}");
+        }
+        let shape = Shape::for_budget(16 << 20, 0, 1 << 20);
+        assert_eq!((shape.processes, shape.ops), (1024, 4096));
+        let layout = Layout::of(shape);
+        assert_eq!(layout.ops - layout.processes, 1024 * 1536);
+        assert_eq!(layout.file_cells - layout.ops, 4096 * 64);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! every structure is right if any process is killed between any two instructions.
 //!
 //! Where to start: `cell` and `writes` are the coherence protocol (with `ops` and `reap` for the
-//! dead), `files` the stamps, `index`, `local` and `refresh` the blocks, `layout` and `region` the
-//! bytes.
+//! dead), `files` and `chain` the stamps, `index`, `local` and `refresh` the blocks, `layout` and
+//! `region` the bytes.
 //! `docs/design.md` has the rules and their proofs; `tests/model.rs` checks them.
 #![no_std]
 
@@ -16,6 +16,7 @@ extern crate std;
 #[cfg(not(feature = "model"))]
 pub mod attach;
 pub mod cell;
+pub mod chain;
 pub mod copy;
 pub mod files;
 #[cfg(not(feature = "model"))]

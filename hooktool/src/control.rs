@@ -267,8 +267,8 @@ pub struct Snapshot {
     pub uptime_s: f64,
     /// Living processes.
     pub processes: u32,
-    /// Living processes that are not served because every place is taken (255 to a region). Not
-    /// among `processes`.
+    /// Living processes that are not served because every place is taken (1023 to a region, 255 or
+    /// 127 to a small one). Not among `processes`.
     #[serde(default)]
     pub processes_unserved: u32,
     /// Reads that passed the hooks: `hits_local + hits_remote + reads_disk`, whole calls.

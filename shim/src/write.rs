@@ -5,7 +5,8 @@
 //! counted takes the file out of service instead. Nothing here waits, fails, or touches `errno`.
 
 use grid::cell;
-use grid::files::{OWNED, RecordRef, Trust};
+use grid::chain::Begun;
+use grid::files::{RecordRef, Trust};
 use grid::header::switch;
 use grid::ident::block_hash;
 use grid::index::Held;
@@ -42,12 +43,10 @@ const REFRESH_BLOCKS_MAX: u32 = 4;
 #[derive(Clone, Copy)]
 pub struct Pending {
     member: Member,
-    ticket: Ticket,
+    begun: Begun,
     fd: i32,
     stat: FileStat,
     hash: u64,
-    found: Option<RecordRef>,
-    span: Span,
     is_direct: bool,
 }
 
@@ -89,49 +88,35 @@ fn begin(fd: i32, word: Option<Word>, range: Range) -> Option<Pending> {
 
 /// Counts a write to the file that `stat` describes; `fd` is where its stamp can be read.
 fn begin_on(member: Member, fd: i32, stat: FileStat, range: Range) -> Option<Pending> {
-    let hash = stat.ident.hash();
-    let (cells, ops) = (member.region().cells(), member.region().ops());
-    let files = member.region().files();
+    let (hash, files) = (stat.ident.hash(), member.region().files());
     let flags = sys::file::status_flags(fd);
-    let mut range = range;
-    loop {
-        let found = files.find(stat.ident);
-        let span = span_of(member, found, flags, range);
-        let ticket = member
-            .slot
-            .and_then(|slot| writes::begin(cells, ops, slot, hash, span));
-        let Some(ticket) = ticket else {
-            poison(member, hash);
-            return None;
-        };
-        // The record, and with it the block size, may have changed hands before this write was
-        // visible in the file's cells: then count the whole file.
-        if found.is_some_and(|found| !files.is_current(found)) {
-            writes::end(cells, ops, ticket, || ());
-            range = Range::Anywhere;
-            continue;
-        }
-        if let Some(found) = found {
-            note_outsiders(member, fd, found, hash, ticket);
-        }
-        let is_direct = flags & libc::O_DIRECT != 0;
-        return Some(Pending {
-            member,
-            ticket,
-            fd,
-            stat,
-            hash,
-            found,
-            span,
-            is_direct,
-        });
+    let begun = member.slot.and_then(|slot| {
+        let span_of = |log2| span_of(log2, flags, range);
+        files.begin(member.region().ops(), slot, stat.ident, hash, span_of)
+    });
+    let Some(begun) = begun else {
+        poison(member, hash);
+        return None;
+    };
+    if let Some(found) = begun.found {
+        let record = files.record(found);
+        record.active.store(2, Ordering::Relaxed);
+        record.writes.fetch_add(1, Ordering::Relaxed);
     }
+    files.note_outsiders(&begun, || stat_fd(fd).ok().map(|stat| stat.stamp));
+    Some(Pending {
+        member,
+        begun,
+        fd,
+        stat,
+        hash,
+        is_direct: flags & libc::O_DIRECT != 0,
+    })
 }
 
-/// Which cells a write enters: its blocks, or the whole file where they are not known.
-fn span_of(member: Member, found: Option<RecordRef>, flags: i32, range: Range) -> Span {
-    let log2 = found.and_then(|found| member.region().files().record(found).block_log2());
-    let (Some(log2), Range::At { offset, len }) = (log2, range) else {
+/// Which cells a write enters in a file of blocks of `1 << log2` bytes.
+fn span_of(log2: u8, flags: i32, range: Range) -> Span {
+    let Range::At { offset, len } = range else {
         return Span::File;
     };
     // On a descriptor with O_APPEND the kernel appends and ignores the offset, pwrite too.
@@ -146,25 +131,6 @@ fn span_of(member: Member, found: Option<RecordRef>, flags: i32, range: Range) -
             count: (last - first + 1) as u32,
         },
         false => Span::File,
-    }
-}
-
-/// The stamp chain: a stamp that differs from the recorded one, while no other write of the session
-/// is in flight, was set by somebody else. Everything cached of the file is garbage.
-fn note_outsiders(member: Member, fd: i32, found: RecordRef, hash: u64, ticket: Ticket) {
-    let record = member.region().files().record(found);
-    record.active.store(2, Ordering::Relaxed);
-    record.writes.fetch_add(1, Ordering::Relaxed);
-    if !ticket.alone || record.has_policy(OWNED) {
-        return;
-    }
-    // Without a trusted stamp (or with one that another change may share) nobody knows what
-    // happened to the file: what is cached of it must not come back to life under the stamp that
-    // this write will record.
-    let (stamp, trust) = record.stamp();
-    let known = matches!(trust, Trust::Clean | Trust::Chained);
-    if !known || !stat_fd(fd).is_ok_and(|stat| stat.stamp == stamp) {
-        cell::bump(&member.region().cells().file(hash).epoch);
     }
 }
 
@@ -191,9 +157,7 @@ pub fn after(pending: Option<Pending>, result: isize) {
 
 #[inline(never)]
 fn finish(pending: Pending, result: isize) {
-    let Pending {
-        member, ticket, fd, ..
-    } = pending;
+    let Pending { member, begun, .. } = pending;
     let (cells, ops) = (member.region().cells(), member.region().ops());
     if session::is_inherited(member) {
         // The ticket is the parent's to end. What this process has written meanwhile is counted by
@@ -201,51 +165,46 @@ fn finish(pending: Pending, result: isize) {
         cell::bump(&cells.file(pending.hash).epoch);
         return;
     }
-    writes::end(cells, ops, ticket, || record_stamp(&pending));
+    writes::end(cells, ops, begun.ticket, || record_stamp(&pending));
     if let Some(counters) = member.counters() {
         counters.add(Counter::Writes, 1);
-        if pending.span == Span::File {
+        if begun.span == Span::File {
             counters.add(Counter::Invalidations, 1);
         }
     }
     if result > 0
         && !pending.is_direct
-        && let Span::Blocks { first, count } = pending.span
+        && let Span::Blocks { first, count } = begun.span
         && count <= REFRESH_BLOCKS_MAX
-        && let Some(found) = pending.found
+        && let Some(found) = begun.found
     {
-        refresh(member, fd, pending, found, first, count);
+        refresh(pending, found, first, count);
     }
 }
 
 /// Stores the stamp that this write left behind. Runs while it is the file's only writer in flight.
 fn record_stamp(pending: &Pending) {
-    let files = pending.member.region().files();
-    let found = pending.found.or_else(|| files.find(pending.stat.ident));
-    let Some(found) = found.filter(|found| files.is_current(*found)) else {
-        return;
+    let Pending { member, stat, .. } = pending;
+    let left = || {
+        let now = stat_fd(pending.fd)
+            .ok()
+            .filter(|now| now.ident == stat.ident)?;
+        let coarse = member.header().is_on(switch::COARSE_STAMPS);
+        let doubted = coarse && sys::file::is_young(now.stamp.ctime_ns);
+        let trust = if doubted {
+            Trust::Doubted
+        } else {
+            Trust::Chained
+        };
+        Some((now.stamp, trust))
     };
-    let record = files.record(found);
-    if record.has_policy(OWNED) {
-        return;
-    }
-    match stat_fd(pending.fd) {
-        Ok(stat) if stat.ident == pending.stat.ident => {
-            let coarse = pending.member.header().is_on(switch::COARSE_STAMPS);
-            let doubted = coarse && sys::file::is_young(stat.stamp.ctime_ns);
-            let trust = if doubted {
-                Trust::Doubted
-            } else {
-                Trust::Chained
-            };
-            record.set_stamp(stat.stamp, trust);
-        }
-        _ => record.set_stamp(Default::default(), Trust::None),
-    }
+    let files = member.region().files();
+    files.record_stamp(&pending.begun, stat.ident, left);
 }
 
 /// The nodes held an older version of these blocks: give them the new one.
-fn refresh(member: Member, fd: i32, pending: Pending, found: RecordRef, first: u64, count: u32) {
+fn refresh(pending: Pending, found: RecordRef, first: u64, count: u32) {
+    let (member, fd) = (pending.member, pending.fd);
     let (cells, hash) = (member.region().cells(), pending.hash);
     let record = member.region().files().record(found);
     let Some(log2) = record.block_log2() else {
@@ -289,16 +248,17 @@ pub fn renew_epoch(member: Member, fd: i32, found: RecordRef, hash: u64) {
     let Some(ticket) = writes::begin(cells, ops, slot, hash, Span::File) else {
         return;
     };
-    let found = Some(found);
-    let span = Span::File;
+    let begun = Begun {
+        ticket,
+        found: Some(found),
+        span: Span::File,
+    };
     let pending = Pending {
         member,
-        ticket,
+        begun,
         fd,
         stat,
         hash,
-        found,
-        span,
         is_direct: false,
     };
     writes::end(cells, ops, ticket, || record_stamp(&pending));

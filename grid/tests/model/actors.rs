@@ -2,6 +2,7 @@
 //! able to leave out the one rule that the plan's fault names.
 
 use grid::cell;
+use grid::chain::Begun;
 use grid::files::{OWNED, RecordRef, Stamp, Trust};
 use grid::ident::block_hash;
 use grid::index::Held;
@@ -10,7 +11,7 @@ use grid::ops::{Op, Span};
 use grid::reap;
 use grid::refresh::Refresh;
 use grid::sync::Ordering;
-use grid::writes::{self, FileSeen, Ticket};
+use grid::writes::{self, FileSeen};
 
 use crate::faults::Fault;
 use crate::world::{NodeKey, Page, World, load, store};
@@ -89,32 +90,39 @@ impl World {
     fn write_by_the_rules(&self, owner: u16, place: Place) {
         let writes = &self.cells().file(place.hash).writes;
         let was_quiet = cell::is_quiet(writes.load(Ordering::SeqCst));
-        let Some(mut ticket) = self.begin(owner, place) else {
+        let Some(mut begun) = self.begin(owner, place) else {
             cell::poison(&self.cells().file(place.hash).epoch);
             return self.kernel_write(owner, place.file, place.page);
         };
         if self.is_broken(Fault::CollidingVouch) {
-            ticket.alone &= was_quiet;
+            begun.ticket.alone &= was_quiet;
         }
-        if ticket.alone && !self.is_broken(Fault::NoCompare) {
-            self.compare_stamp(place);
+        let files = self.files();
+        if !self.is_broken(Fault::NoCompare) {
+            files.note_outsiders(&begun, || Some(self.stat(place.file)));
         }
         self.kernel_write(owner, place.file, place.page);
-        writes::end(self.cells(), self.ops(), ticket, || {
-            self.record_stamp(place)
+        let left = || Some((self.stat(place.file), Trust::Chained));
+        writes::end(self.cells(), self.ops(), begun.ticket, || {
+            files.record_stamp(&begun, self.ident(place.file), left)
         });
     }
 
-    fn begin(&self, owner: u16, place: Place) -> Option<Ticket> {
+    fn begin(&self, owner: u16, place: Place) -> Option<Begun> {
         let (files, ops) = (self.files(), self.ops());
         if self.is_broken(Fault::StaleNumbering) {
             let log2 = files.record(place.found).block_log2();
             let span = log2.map_or(Span::File, |log2| self.span(place, log2));
-            return writes::begin(self.cells(), ops, owner, place.hash, span);
+            let ticket = writes::begin(self.cells(), ops, owner, place.hash, span)?;
+            let found = Some(place.found);
+            return Some(Begun {
+                ticket,
+                found,
+                span,
+            });
         }
-        files.begin(ops, owner, place.found, place.hash, |log2| {
-            self.span(place, log2)
-        })
+        let ident = self.ident(place.file);
+        files.begin(ops, owner, ident, place.hash, |log2| self.span(place, log2))
     }
 
     /// The table is full around the file: no record, no stamp, the whole file.
@@ -129,23 +137,6 @@ impl World {
                 cell::poison(&self.cells().file(hash).epoch);
                 self.kernel_write(owner, file, page);
             }
-        }
-    }
-
-    /// The chain: unless the file is known to be as the session left it, somebody else may have
-    /// changed it, and what is cached of it is garbage.
-    fn compare_stamp(&self, place: Place) {
-        let (recorded, trust) = self.files().record(place.found).stamp();
-        let is_ours = trust != Trust::None && recorded == self.stat(place.file);
-        if self.files().is_current(place.found) && !is_ours {
-            cell::bump(&self.cells().file(place.hash).epoch);
-        }
-    }
-
-    fn record_stamp(&self, place: Place) {
-        if self.files().is_current(place.found) {
-            let record = self.files().record(place.found);
-            record.set_stamp(self.stat(place.file), Trust::Chained);
         }
     }
 

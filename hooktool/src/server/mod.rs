@@ -65,6 +65,7 @@ const MEET_LIMIT: Duration = Duration::from_millis(250);
 /// The session cannot be made. The caller passes it to `ready` where nothing was answered yet.
 pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> {
     sys::block_signals();
+    sys::raise_descriptors();
     let session = prepare(config)?;
     let troubles = session.troubles();
     let attach = attach::bind(&session.config.session.attach_socket())?;

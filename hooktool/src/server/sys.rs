@@ -31,6 +31,31 @@ pub struct Peer {
     pub gid: u32,
 }
 
+/// Descriptors that a hook server may need: one for each process of each region, and some.
+const DESCRIPTORS_MOST: u64 = 16 * 1024;
+
+/// Raises this process' own limit of open files as far as it may and needs to. Returns the limit.
+pub fn raise_descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let (current, maximum) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
+    let wanted = DESCRIPTORS_MOST.min(maximum);
+    if wanted <= current {
+        return current;
+    }
+    let limit = Rlimit {
+        current: Some(wanted),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => wanted,
+        Err(error) => {
+            tracing::debug!(%error, current, "the limit of open files stays as it is");
+            current
+        }
+    }
+}
+
 /// Maps a fresh region and formats it. The mapping stays until this process ends.
 ///
 /// # Errors

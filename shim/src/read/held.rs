@@ -1,8 +1,9 @@
-//! Bytes of a file that memory holds, for calls that hand them on by themselves (`send`), and what
-//! such a call offers to the nodes after the kernel has made it.
+//! Bytes of a file that memory holds: `serve` finds them for every kind of read, `bytes` for calls
+//! that hand them on by themselves (`send`), with what such a call offers to the nodes after the
+//! kernel has made it.
 //!
-//! Called with a request whose buffer is the shim's own. Nothing is filled, timed or left to the
-//! kernel here: the caller knows what its call costs and what it read.
+//! Nothing is filled, timed or left to the kernel here: the caller knows what its call costs and
+//! what it read.
 
 use grid::header::switch;
 use grid::names::{Bypass, Counter};
@@ -33,26 +34,39 @@ pub enum Miss {
 #[inline(never)]
 pub fn bytes(member: Member, request: Request, word: Word) -> Result<usize, Miss> {
     let target = Target::find(member, request, word).map_err(Miss::Bypass)?;
-    let header = member.header();
-    if header.is_on(switch::OBSERVE) {
+    if member.header().is_on(switch::OBSERVE) {
         return Err(Miss::Bypass(Bypass::Observe));
     }
+    serve(member, request, word, &target).map(|served| served as usize)
+}
+
+/// Steps 3 to 6 of a read: from the local cache, else from a node, unless the kernel has the bytes
+/// at hand or is about to read them ahead. Counts what it serves and what fails, and tells the
+/// governor of what it serves.
+///
+/// # Errors
+///
+/// Why the read is the kernel's: `NotHeld`, `NoNode`, `Sequential`, `Resident`, or a failure.
+#[inline]
+pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> Result<isize, Miss> {
+    let header = member.header();
     let start = sys::ticks();
     let in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
-    if let Some(served) = local::serve(member, request, &target) {
+    if let Some(served) = local::serve(member, request, target) {
         target.count_hit(member, Counter::HitsLocal, served);
         account(member, request, word, header.disk_ns() as i64);
-        verify::maybe(member, request, &target, served);
-        return Ok(served as usize);
+        verify::maybe(member, request, target, served);
+        return Ok(served);
     }
     target.held_by_node(member).map_err(Miss::Bypass)?;
-    if in_sequence && !header.is_on(switch::FILL_ALWAYS) {
+    if in_sequence && !target.is_direct && !header.is_on(switch::FILL_ALWAYS) {
+        // Readahead brings many blocks with one read of the device: no round trip beats that.
         return Err(Miss::Bypass(Bypass::Sequential));
     }
     if target.is_resident(member, request) {
         return Err(Miss::Bypass(Bypass::Resident));
     }
-    match remote::serve(member, request, &target) {
+    match remote::serve(member, request, target) {
         Ok(served) => {
             let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
             target.count_hit(member, Counter::HitsRemote, served);
@@ -60,14 +74,10 @@ pub fn bytes(member: Member, request: Request, word: Word) -> Result<usize, Miss
                 counters.remote_latency.record(took_ns);
                 counters.add(Counter::BlocksRemote, u64::from(target.count));
             }
-            account(
-                member,
-                request,
-                word,
-                header.disk_ns() as i64 - took_ns as i64,
-            );
-            verify::maybe(member, request, &target, served);
-            Ok(served as usize)
+            let saved_ns = header.disk_ns() as i64 - took_ns as i64;
+            account(member, request, word, saved_ns);
+            verify::maybe(member, request, target, served);
+            Ok(served)
         }
         Err(reason) => {
             if let Some(counters) = member.counters() {

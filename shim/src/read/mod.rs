@@ -24,6 +24,7 @@ use crate::session::{self, Member};
 use crate::sys;
 use crate::{classify, governor};
 use fill::Fill;
+use held::Miss;
 use target::Target;
 
 /// A positional read as the caller made it.
@@ -267,44 +268,21 @@ fn consult(request: Request, word: Word) -> Plan {
 }
 
 fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan {
-    let start = sys::ticks();
-    let in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
-    if let Some(served) = local::serve(member, request, target) {
-        target.count_hit(member, Counter::HitsLocal, served);
-        account(member, request, word, member.header().disk_ns() as i64);
-        verify::maybe(member, request, target, served);
-        return Plan::Served(served);
-    }
-    if let Err(reason) = target.held_by_node(member) {
-        count_disk(member, request, reason);
-        return read_and_fill(member, request, word, target);
-    }
-    if in_sequence && !target.is_direct && !member.header().is_on(switch::FILL_ALWAYS) {
-        // Readahead brings many blocks with one read of the device: no round trip beats that.
-        count_disk(member, request, Bypass::Sequential);
-        return fill::watch(target);
-    }
-    if target.is_resident(member, request) {
-        count_disk(member, request, Bypass::Resident);
-        account(member, request, word, 0);
-        return Plan::Pass;
-    }
-    match remote::serve(member, request, target) {
-        Ok(served) => {
-            let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
-            target.count_hit(member, Counter::HitsRemote, served);
-            if let Some(counters) = member.counters() {
-                counters.remote_latency.record(took_ns);
-                counters.add(Counter::BlocksRemote, u64::from(target.count));
+    match held::serve(member, request, word, target) {
+        Ok(served) => Plan::Served(served),
+        Err(Miss::Bypass(reason)) => {
+            count_disk(member, request, reason);
+            match reason {
+                Bypass::Sequential => fill::watch(target),
+                Bypass::Resident => {
+                    account(member, request, word, 0);
+                    Plan::Pass
+                }
+                _ => read_and_fill(member, request, word, target),
             }
-            let saved_ns = member.header().disk_ns() as i64 - took_ns as i64;
-            account(member, request, word, saved_ns);
-            verify::maybe(member, request, target, served);
-            Plan::Served(served)
         }
-        Err(reason) => {
+        Err(Miss::Failed) => {
             if let Some(counters) = member.counters() {
-                counters.fell_back(reason);
                 counters.add(Counter::Reads, 1);
                 counters.add(Counter::ReadsDisk, 1);
                 counters.add(Counter::ReadBytes, target.len);
