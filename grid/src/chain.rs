@@ -23,10 +23,10 @@ pub struct Begun {
 }
 
 impl Files<'_> {
-    /// Begins a write to the file that `ident` and `file_hash` name; `span_of` measures it in blocks
-    /// of the size given. Without a record, while no block size is learnt, and when the record was
-    /// recycled meanwhile (its successor may have another block size) the write covers the whole
-    /// file. `None`: as `writes::begin`.
+    /// Begins a write to the file that `ident` and `file_hash` name; `span_of` measures it in
+    /// blocks of the size given. Without a record, while no block size is learnt, and when the
+    /// record was recycled meanwhile (its successor may have another block size) the write covers
+    /// the whole file. `None`: as `writes::begin`.
     pub fn begin(
         &self,
         ops: Ops,
