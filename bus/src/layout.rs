@@ -128,7 +128,14 @@ pub struct ConsumerPage {
     pub origin_epoch: AtomicU64,
     /// Origin (number) of the last relayed message handed out.
     pub origin_seq: AtomicU64,
-    _unused: [AtomicU64; words(173)],
+    /// Where a relay empties this ring: the epoch of the ring on the far host that it fills; 0: not
+    /// known yet.
+    pub far_epoch: AtomicU64,
+    /// Number, here, of the last message that was handed to the far program, as far as known.
+    pub far_read: AtomicU64,
+    /// Messages up to this number may have been handed out from an earlier ring on the far host.
+    pub far_doubt: AtomicU64,
+    _unused: [AtomicU64; words(170)],
     /// Traced messages that were received here.
     pub traces: [TraceSlot; TRACE_SLOTS],
 }
@@ -147,6 +154,8 @@ const _: () = {
     assert!(offset_of!(ProducerPage, last_seq) == 640 && offset_of!(ConsumerPage, handed) == 640);
     assert!(offset_of!(ConsumerPage, origin_epoch) == 648);
     assert!(offset_of!(ConsumerPage, origin_seq) == 656);
+    assert!(offset_of!(ConsumerPage, far_epoch) == 664);
+    assert!(offset_of!(ConsumerPage, far_read) == 672);
     assert!(offset_of!(ProducerPage, traces) == 2048 && offset_of!(ConsumerPage, traces) == 2048);
 };
 
@@ -176,6 +185,9 @@ impl Default for ConsumerPage {
             handed: AtomicU64::new(0),
             origin_epoch: AtomicU64::new(0),
             origin_seq: AtomicU64::new(0),
+            far_epoch: AtomicU64::new(0),
+            far_read: AtomicU64::new(0),
+            far_doubt: AtomicU64::new(0),
             _unused: std::array::from_fn(|_| AtomicU64::new(0)),
             traces: std::array::from_fn(|_| TraceSlot::default()),
         }

@@ -253,6 +253,24 @@ impl<H: Half> Consumer<H> {
             .store(self.head, Ordering::Release);
     }
 
+    /// Frees what lies before `at`, the end of a record handed out, by one store; what was handed
+    /// out after it stays. `false`: `at` lies outside of what was handed out; nothing was done.
+    #[must_use]
+    pub fn free_to(&mut self, at: u64) -> bool {
+        let handed_bytes = self.walk.at.wrapping_sub(self.head);
+        let is_inside = at.wrapping_sub(self.head) <= handed_bytes;
+        if is_inside {
+            self.head = at;
+            self.half.consumer().head.at.store(at, Ordering::Release);
+        }
+        is_inside
+    }
+
+    /// The position after the last record gone past.
+    pub fn position(&self) -> u64 {
+        self.walk.at
+    }
+
     /// Wakes the producer if it waits for room.
     #[inline]
     pub fn wake(&self) {

@@ -44,6 +44,11 @@ pub enum BusCommand {
     Clean(ChannelArgs),
     /// Remove a channel, with what is queued in it
     Rm(ChannelArgs),
+    /// Which far address is behind which relay
+    #[command(subcommand)]
+    Routes(RoutesCommand),
+    /// Carry messages to and from other hosts
+    Relay(RelayArgs),
     /// Watch rates, depths and owners
     Top(TopArgs),
     /// Show where a traced message passed
@@ -71,6 +76,63 @@ pub struct ApplyArgs {
     /// Remove surplus channels even if a living process has them bound
     #[arg(long)]
     pub force: bool,
+}
+
+/// The commands of `routes`.
+#[derive(Debug, Subcommand)]
+pub enum RoutesCommand {
+    /// Make the route table of the bus what a file says
+    Apply(RoutesApplyArgs),
+    /// List the routes, and what the relay says of them
+    Ls(FormatArgs),
+    /// Remove the route of an address; messages for it wait in their rings
+    Rm(RoutesRmArgs),
+}
+
+/// Arguments of `routes apply`.
+#[derive(Debug, Args)]
+pub struct RoutesApplyArgs {
+    /// The route table: TOML, or XML with the root RelayMnger
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Say what would be done, do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `routes rm`.
+#[derive(Debug, Args)]
+pub struct RoutesRmArgs {
+    /// The far address
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+}
+
+/// Arguments of `relay`.
+#[derive(Debug, Args)]
+pub struct RelayArgs {
+    /// Accept other relays here (may be given several times)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<std::net::SocketAddr>,
+    /// Route table [default: the one of the bus, see `hooktool bus routes`]
+    #[arg(long, value_name = "FILE")]
+    pub routes: Option<PathBuf>,
+    /// TLS: certificate of this relay, which names the addresses it speaks for
+    #[arg(long, value_name = "PEM", requires_all = ["key", "ca"])]
+    pub cert: Option<PathBuf>,
+    /// TLS: its private key
+    #[arg(long, value_name = "PEM", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// TLS: who signs the certificates of relays
+    #[arg(long, value_name = "PEM", requires = "cert")]
+    pub ca: Option<PathBuf>,
+    /// Without TLS also beyond this host: anybody on the way may read, change and send messages
+    #[arg(long, conflicts_with = "cert")]
+    pub insecure: bool,
+    /// Give a silent connection up after so many seconds
+    #[arg(long, default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(2..=3600))]
+    pub dead_after: u64,
 }
 
 /// Arguments of viewers without any of their own.

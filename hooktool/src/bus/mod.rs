@@ -13,6 +13,8 @@ mod dump;
 mod exchange;
 mod list;
 mod record;
+mod relay;
+mod routes;
 mod see;
 mod table;
 mod top;
@@ -46,6 +48,8 @@ pub fn dispatch(arguments: &BusArgs) -> Result<u8, Failure> {
         BusCommand::Recv(recv) => exchange::receive(&open()?, recv),
         BusCommand::Clean(clean) => clean::clean(&open()?, clean),
         BusCommand::Rm(rm) => clean::remove(&open()?, rm),
+        BusCommand::Routes(routes) => routes::dispatch(&open()?, routes),
+        BusCommand::Relay(relay) => relay::relay(&open()?, relay),
         BusCommand::Top(top) => top::top(&open()?, top),
         BusCommand::Trace(trace) => trace::trace(&open()?, trace),
         BusCommand::Record(record) => record::record(&open()?, record),

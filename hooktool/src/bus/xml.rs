@@ -1,12 +1,14 @@
-//! The table's XML form: root `TbusGCIM`, with `AddrTemplet`, `GCIMShmKey` and repeated `Channels`.
+//! The XML forms: root `TbusGCIM` with `Channels`, root `RelayMnger` with `Relays`, both repeated.
 //!
-//! The spellings are those of the tables that exist. The key names the bus; sizes are bytes. Called
-//! by `table` only; it turns elements into rows and leaves the checking to `table`.
+//! The spellings are those of the tables that exist. A channel table's key names the bus; sizes are
+//! bytes. Called by `table` and `routes::table` only; it turns elements into rows and leaves the
+//! checking to them.
 
 use bus::Template;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
+use super::routes::table::RouteRow;
 use super::table::{Complaint, Row};
 
 /// Elements within elements, at most.
@@ -17,9 +19,11 @@ const DEPTH_MAX: usize = 3;
 struct State {
     path: Vec<String>,
     text: String,
+    root: String,
     key: Option<String>,
     template: Option<Template>,
     rows: Vec<Row>,
+    routes: Vec<RouteRow>,
 }
 
 /// The key, the template and the channels of a table.
@@ -28,16 +32,33 @@ struct State {
 ///
 /// The first line that is no XML, or that no table has.
 pub fn rows(text: &str) -> Result<(Option<String>, Template, Vec<Row>), Complaint> {
+    let state = parse(text, "TbusGCIM")?;
+    Ok((state.key, state.template.unwrap_or_default(), state.rows))
+}
+
+/// The template and the routes of a route table. (Its key named a piece of memory of its own; here
+/// routes belong to a bus.)
+///
+/// # Errors
+///
+/// As `rows`.
+pub fn routes(text: &str) -> Result<(Template, Vec<RouteRow>), Complaint> {
+    let state = parse(text, "RelayMnger")?;
+    Ok((state.template.unwrap_or_default(), state.routes))
+}
+
+fn parse(text: &str, root: &str) -> Result<State, Complaint> {
     let mut reader = Reader::from_str(text);
-    let mut state = State::default();
+    let mut state = State {
+        root: root.to_string(),
+        ..State::default()
+    };
+    let mut was_closed = false;
     loop {
         let event = reader.read_event();
         let at = (reader.buffer_position() as usize).min(text.len());
-        let line = text.as_bytes()[..at]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let read = &text.as_bytes()[..at];
+        let line = read.iter().filter(|byte| **byte == b'\n').count() + 1;
         let no = |what: String| Complaint { line, what };
         match event.map_err(|error| no(error.to_string()))? {
             Event::Eof => break,
@@ -56,16 +77,20 @@ pub fn rows(text: &str) -> Result<(Option<String>, Template, Vec<Row>), Complain
                     no("only &amp; &lt; &gt; &quot; &apos; are known here".into())
                 })?)
             }
-            Event::End(_) => state.close().map_err(no)?,
+            Event::End(_) => {
+                state.close().map_err(no)?;
+                was_closed |= state.path.is_empty();
+            }
             _ => {}
         }
     }
-    let lines = text.lines().count().max(1);
-    if !state.path.is_empty() || (state.rows.is_empty() && state.template.is_none()) {
-        let what = "the root element TbusGCIM is missing, or not closed".into();
-        return Err(Complaint { line: lines, what });
+    if !state.path.is_empty() || !was_closed {
+        return Err(Complaint {
+            line: text.lines().count().max(1),
+            what: format!("the root element {root} is missing, or not closed"),
+        });
     }
-    Ok((state.key, state.template.unwrap_or_default(), state.rows))
+    Ok(state)
 }
 
 fn named(entity: &str) -> Option<&'static str> {
@@ -79,24 +104,37 @@ fn named(entity: &str) -> Option<&'static str> {
     })
 }
 
+/// What to do with a table of the other kind.
+fn other_root(found: &str, wanted: &str) -> String {
+    match found {
+        "RelayMnger" => "this is a route table: hooktool bus routes apply FILE".into(),
+        "TbusGCIM" => "this is a channel table: hooktool bus apply FILE".into(),
+        other => format!("the root is {other}, and should be {wanted}"),
+    }
+}
+
 impl State {
     fn open(&mut self, name: String, line: usize) -> Result<(), String> {
-        match (self.path.len(), name.as_str()) {
-            (0, "TbusGCIM") => {}
-            (0, "RelayMnger") => return Err("this is a route table; the relay is not built".into()),
-            (0, _) => return Err(format!("the root is {name}, and should be TbusGCIM")),
-            (1, "Channels") => self.rows.push(Row {
+        let is_route_table = self.root == "RelayMnger";
+        match (self.path.len(), name.as_str(), is_route_table) {
+            (0, root, _) if root == self.root => {}
+            (0, root, _) => return Err(other_root(root, &self.root)),
+            (1, "Channels", false) => self.rows.push(Row {
                 line,
                 ..Row::default()
             }),
-            (1, "AddrTemplet" | "GCIMShmKey" | "Version") => {}
-            (2, "Priority" | "Address" | "SendSize" | "RecvSize" | "Desc")
+            (1, "Relays", true) => self.routes.push(RouteRow {
+                line,
+                ..RouteRow::default()
+            }),
+            (1, "AddrTemplet" | "Version", _) => {}
+            (1, "GCIMShmKey", false) | (1, "RelayShmKey", true) => {}
+            (2, "Priority" | "Address" | "SendSize" | "RecvSize" | "Desc", false)
                 if self.path[1] == "Channels" => {}
-            (DEPTH_MAX.., _) | (_, _) => {
-                return Err(format!(
-                    "no table has <{name}> in <{}>",
-                    self.path.join(">/<")
-                ));
+            (2, "Addr" | "MConn" | "Desc", true) if self.path[1] == "Relays" => {}
+            (DEPTH_MAX.., ..) | (..) => {
+                let path = self.path.join(">/<");
+                return Err(format!("no table has <{name}> in <{path}>"));
             }
         }
         self.path.push(name);
@@ -107,11 +145,12 @@ impl State {
     fn close(&mut self) -> Result<(), String> {
         let text = std::mem::take(&mut self.text).trim().to_string();
         let name = self.path.pop().unwrap_or_default();
+        if self.root == "RelayMnger" {
+            return self.close_in_routes(&name, text);
+        }
         let row = self.rows.last_mut();
         match (name.as_str(), row) {
-            ("AddrTemplet", _) => {
-                self.template = Some(Template::parse(&text).map_err(|error| error.to_string())?);
-            }
+            ("AddrTemplet", _) => self.set_template(&text)?,
             ("GCIMShmKey", _) if text.contains('/') || text.is_empty() => {
                 return Err(format!(
                     "GCIMShmKey `{text}`: a key is a word without slashes"
@@ -128,6 +167,22 @@ impl State {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn close_in_routes(&mut self, name: &str, text: String) -> Result<(), String> {
+        match (name, self.routes.last_mut()) {
+            ("AddrTemplet", _) => self.set_template(&text)?,
+            ("Addr", Some(row)) => row.address = text,
+            ("MConn", Some(row)) => row.to = text,
+            ("Desc", Some(row)) => row.description = text,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn set_template(&mut self, text: &str) -> Result<(), String> {
+        self.template = Some(Template::parse(text).map_err(|error| error.to_string())?);
         Ok(())
     }
 }
