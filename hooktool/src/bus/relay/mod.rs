@@ -9,7 +9,7 @@
 //!      relay, as 0.0.2.1  <------- TCP or TLS ------->  relay, as 0.0.1.1
 //! ```
 //!
-//! To each program the relay is its peer: an ordinary receiver and sender, bound to the far address.
+//! To each program the relay is its peer: a receiver and sender like any, bound to the far address.
 //! A message leaves its ring when the far relay has committed it, so neither a killed relay nor a
 //! cut link loses one. Each relay dials those that have its far addresses and sends there; what it
 //! receives comes by connections others dialled. `docs/bus.md` has the protocol and its argument.

@@ -261,7 +261,8 @@ mod tests {
     #[test]
     fn a_table_is_read_and_written_as_it_was() {
         let text_of_two = format!(
-            "{ROUTE}description = \"a \\\"b\\\"\"\n[[route]]\naddress = \"0.0.4.1\"\nto = \"tls://[::1]:7\"\n"
+            "{ROUTE}description = \"a \\\"b\\\"\"\n[[route]]\naddress = \"0.0.4.1\"\n\
+             to = \"tls://[::1]:7\"\n"
         );
         let routes = parse(&text_of_two).unwrap();
         assert_eq!(routes.routes[1].to.to_string(), "tls://[::1]:7");
@@ -270,8 +271,9 @@ mod tests {
 
     #[test]
     fn the_old_form_is_read() {
-        let xml = "<RelayMnger><AddrTemplet>8.8.8.8</AddrTemplet><RelayShmKey>2688</RelayShmKey>\n\
-            <Relays><Addr>0.0.3.1</Addr><MConn>tcp://10.1.44.61:1027</MConn><Desc>x</Desc></Relays>\n\
+        let xml = "<RelayMnger><AddrTemplet>8.8.8.8</AddrTemplet>\n<RelayShmKey>2688</RelayShmKey>\
+            <Relays><Addr>0.0.3.1</Addr>\
+            <MConn>tcp://10.1.44.61:1027</MConn><Desc>x</Desc></Relays>\n\
             </RelayMnger>";
         let routes = parse(xml).unwrap();
         assert_eq!(
