@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::DemoArgs;
 use crate::enter::EnterArgs;
+use crate::peers::PeersArgs;
 use crate::proxy::ProxyArgs;
 use crate::size;
 use crate::work::WorkArgs;
@@ -29,6 +30,8 @@ pub enum Command {
     Proxy(ProxyArgs),
     /// Install, build a PostgreSQL data set on a slow disk, show what is gained (make demo)
     Demo(DemoArgs),
+    /// memnode beside redis-server and memcached: rate, processor time, memory per block
+    Peers(PeersArgs),
     /// One little program of the lab, driven by lines on its standard input
     #[command(hide = true)]
     Work(WorkArgs),

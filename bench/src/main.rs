@@ -15,6 +15,7 @@ mod enter;
 mod error;
 mod files;
 mod node;
+mod peers;
 mod pg;
 mod proxy;
 mod report;
@@ -54,6 +55,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Run(args) => run::run(*args).map(|_| ()),
         Command::Proxy(args) => proxy::proxy(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Peers(args) => peers::peers(&args),
         Command::Work(args) => ended_by_reader(work::work(&args)),
         Command::Enter(args) => enter::enter(&args),
     }
