@@ -19,11 +19,13 @@ needs="
 /usr/lib/postgresql/15/bin/pg_amcheck postgresql-client-15
 sqlite3 sqlite3
 /usr/bin/python3 python3
+/usr/lib/python3/dist-packages/redis/__init__.py python3-redis
 redis-cli redis-tools
 fio fio
 gcc gcc
 /usr/include/stdio.h libc6-dev
 strace strace
+script bsdutils
 unshare util-linux
 setpriv util-linux
 mkfs.ext4 e2fsprogs

@@ -4,24 +4,35 @@
 //! end and appends exactly one reply. Names, arities and refusals are those of Redis, because
 //! its tools and its client libraries are the other side.
 
+mod client;
+mod config;
 mod connection;
+mod expiry;
+mod glob;
 mod info;
 mod keys;
 mod options;
 mod server;
 mod strings;
+mod table;
+
+use std::sync::atomic::Ordering::Relaxed;
 
 use wire::resp::request::Parser;
 
+pub(crate) use table::COMMANDS;
+use table::Kind;
+
 use crate::reply::Reply;
 use crate::server::{Session, Shared};
+use crate::store::Out;
 
 /// Longest name of an unknown command, and of its arguments, that is echoed in the refusal.
 const ECHO_BYTES_MAX: usize = 128;
 
 /// The arguments of a request, its name first.
 #[derive(Clone, Copy)]
-struct Args<'a> {
+pub(crate) struct Args<'a> {
     parser: &'a Parser,
     bytes: &'a [u8],
 }
@@ -46,78 +57,15 @@ impl<'a> Args<'a> {
 }
 
 /// What a command gets to work with.
-struct Context<'a> {
+pub(crate) struct Context<'a> {
     shared: &'a Shared,
     session: &'a mut Session,
     args: Args<'a>,
     reply: Reply<'a>,
 }
 
-/// One line of the table.
-struct Command {
-    name: &'static str,
-    /// Number of arguments, name included; negative: at least so many. As Redis counts.
-    arity: i32,
-    /// May be used before the password is said.
-    open: bool,
-    run: fn(&mut Context<'_>),
-}
-
-const fn command(name: &'static str, arity: i32, run: fn(&mut Context<'_>)) -> Command {
-    Command {
-        name,
-        arity,
-        open: false,
-        run,
-    }
-}
-
-const fn open(name: &'static str, arity: i32, run: fn(&mut Context<'_>)) -> Command {
-    Command {
-        name,
-        arity,
-        open: true,
-        run,
-    }
-}
-
-/// All commands; what travels on the data path comes first.
-static COMMANDS: &[Command] = &[
-    command("get", 2, strings::get),
-    command("set", -3, strings::set),
-    command("mget", -2, strings::mget),
-    command("del", -2, keys::del),
-    command("unlink", -2, keys::del),
-    command("exists", -2, keys::exists),
-    command("ping", -1, connection::ping),
-    command("strlen", 2, strings::strlen),
-    command("type", 2, keys::kind),
-    command("ttl", 2, keys::ttl),
-    command("pttl", 2, keys::pttl),
-    command("dbsize", 1, keys::dbsize),
-    command("flushall", -1, keys::flush),
-    command("flushdb", -1, keys::flush),
-    open("auth", -2, connection::auth),
-    open("hello", -1, connection::hello),
-    open("quit", -1, connection::quit),
-    open("reset", 1, connection::reset),
-    command("echo", 2, connection::echo),
-    command("select", 2, connection::select),
-    command("client", -2, connection::client),
-    command("command", -1, server::command),
-    command("config", -2, server::config),
-    command("info", -1, info::info),
-    command("time", 1, server::time),
-];
-
 /// Runs the request that `parser` has found in `bytes`; an empty line is none.
-pub fn run(
-    shared: &Shared,
-    session: &mut Session,
-    parser: &Parser,
-    bytes: &[u8],
-    out: &mut Vec<u8>,
-) {
+pub fn run(shared: &Shared, session: &mut Session, parser: &Parser, bytes: &[u8], out: &mut Out) {
     let args = Args { parser, bytes };
     if args.len() == 0 {
         return;
@@ -132,24 +80,16 @@ pub fn run(
 }
 
 fn dispatch(context: &mut Context<'_>) {
-    let name = context.args.get(0);
-    let Some(command) = COMMANDS
-        .iter()
-        .find(|c| name.eq_ignore_ascii_case(c.name.as_bytes()))
-    else {
+    let Some(index) = table::find(context.args.get(0)) else {
         return unknown(context);
     };
-    let given = i32::try_from(context.args.len()).unwrap_or(i32::MAX);
-    let fits = if command.arity < 0 {
-        given >= -command.arity
-    } else {
-        given == command.arity
-    };
-    if !context.session.authenticated && !command.open {
+    let command = &COMMANDS[index];
+    if !context.session.authenticated && command.kind != Kind::Open {
         context.reply.error("NOAUTH Authentication required.");
-    } else if !fits {
+    } else if !command.takes(context.args.len() as i64) {
         wrong_arguments(context, command.name);
     } else {
+        context.shared.calls[index].fetch_add(1, Relaxed);
         (command.run)(context);
     }
 }

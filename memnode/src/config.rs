@@ -7,7 +7,7 @@
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::store::{Eviction, STORE_BYTES_MIN, VALUE_BYTES_MAX};
+use crate::store::{Eviction, HugePages, STORE_BYTES_MIN, VALUE_BYTES_MAX};
 
 const MIB: usize = 1 << 20;
 
@@ -59,6 +59,12 @@ pub struct Config {
     pub workers: usize,
     /// Longest busy wait for the next request in microseconds; 0 never waits busily.
     pub busy_poll_us_max: u64,
+    /// Whether blocks lie on huge pages.
+    pub huge_pages: HugePages,
+    /// How long a silent client may stay; zero: for ever. CONFIG SET timeout changes it.
+    pub idle_time_max: Duration,
+    /// Whether SHUTDOWN ends the node; not where it is a part of another program.
+    pub shutdown_allowed: bool,
     /// How long a connection may stay without having said the password: it holds a place.
     pub stranger_time_max: Duration,
 }
@@ -75,6 +81,9 @@ impl Config {
             password: None,
             workers: processors.div_ceil(2).min(WORKERS_MAX).min(affordable),
             busy_poll_us_max: BUSY_POLL_US_MAX,
+            huge_pages: HugePages::default(),
+            idle_time_max: Duration::ZERO,
+            shutdown_allowed: false,
             stranger_time_max: STRANGER_TIME_MAX,
         }
     }

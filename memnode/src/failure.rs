@@ -73,7 +73,8 @@ pub fn node(error: NodeError) -> Failure {
         NodeError::Memory { .. } => Failure::own(
             error.to_string(),
             "a limit of this process or of the machine is in the way",
-            "a smaller --memory, or look at `ulimit -v` and vm.overcommit_memory",
+            "a smaller --memory, or see `ulimit -v`, vm.overcommit_memory and, with --hugepages \
+             require, vm.nr_hugepages",
         ),
         error => Failure::own(
             error.to_string(),

@@ -50,6 +50,15 @@ pub struct Flags {
     #[arg(long, env = "MEMNODE_EVICTION", value_name = "s3fifo|lru")]
     pub eviction: Option<String>,
 
+    /// Blocks on huge pages: try uses reserved ones if there are enough, else transparent ones
+    /// [default: try]
+    #[arg(long, env = "MEMNODE_HUGEPAGES", value_name = "try|require|off")]
+    pub hugepages: Option<String>,
+
+    /// A client that says nothing for so many seconds is sent away; 0: never [default: 0]
+    #[arg(long, env = "MEMNODE_IDLE_TIMEOUT", value_name = "SECONDS")]
+    pub idle_timeout: Option<u64>,
+
     /// File that holds the password clients must say (AUTH)
     #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,

@@ -21,7 +21,7 @@ pub mod store;
 
 pub use config::{Budget, Config, MEMORY_BYTES_MIN};
 pub use server::{Node, NodeError, Stats, run};
-pub use store::Eviction;
+pub use store::{Eviction, HugePages};
 
 /// Port of a node unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;

@@ -47,6 +47,9 @@ fn serve(settings: &Settings) -> Result<(), Failure> {
     let (listener, address) = listen::bind(&settings.listen)?;
     let config = Config {
         eviction: settings.eviction,
+        huge_pages: settings.huge_pages,
+        idle_time_max: settings.idle_time_max,
+        shutdown_allowed: true,
         password: settings.password.clone(),
         ..Config::new(settings.memory_bytes)
     };

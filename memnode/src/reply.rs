@@ -4,12 +4,12 @@
 
 use wire::resp::number::Decimal;
 
-use crate::store::Value;
+use crate::store::{Out, Value};
 
 /// Where a command writes its reply.
 pub struct Reply<'a> {
     /// All replies of the burst that is being served.
-    pub out: &'a mut Vec<u8>,
+    pub out: &'a mut Out,
     /// Does the client understand RESP3?
     pub resp3: bool,
 }
@@ -43,9 +43,9 @@ impl Reply<'_> {
     }
 
     /// A value of the store.
-    pub fn value(&mut self, value: &Value<'_>) {
+    pub fn value(&mut self, value: &mut Value<'_>) {
         self.head(b'$', value.len());
-        value.copy_to(self.out);
+        self.out.value(value);
         self.out.extend_from_slice(b"\r\n");
     }
 
@@ -96,12 +96,12 @@ mod tests {
     use super::*;
 
     fn written(resp3: bool, write: impl Fn(&mut Reply<'_>)) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Out::new(0);
         write(&mut Reply {
             out: &mut out,
             resp3,
         });
-        out
+        out.bytes().to_vec()
     }
 
     #[test]

@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use clients::{Client, NAME_BYTES_MAX};
-pub(crate) use connection::Session;
+pub(crate) use clients::{Client, Facts, NAME_BYTES_MAX};
+pub(crate) use connection::{KEEPALIVE_S, Session};
 pub(crate) use shared::Shared;
 
 use crate::config::{Budget, Config, MEMORY_BYTES_MIN};
@@ -145,6 +145,8 @@ impl Node {
         let workers = workers?;
         tokio::select! {
             () = accept_all(&listener, &self.shared, &workers) => {}
+            () = look_around(&self.shared) => {}
+            () = self.shared.end.notified() => {}
             () = shutdown => {}
         }
         drop(listener);
@@ -153,6 +155,27 @@ impl Node {
             worker.join().await;
         }
         Ok(())
+    }
+}
+
+/// Once a second: how busy is the node, and who has been silent for too long?
+async fn look_around(shared: &Shared) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut before = 0;
+    loop {
+        second.tick().await;
+        let commands = shared.commands.load(Relaxed);
+        shared.rate.store(commands.saturating_sub(before), Relaxed);
+        before = commands;
+        let most = shared.idle_s_max.load(Relaxed);
+        for client in shared.clients.list() {
+            let idle_s = client.look();
+            if most > 0 && idle_s > most {
+                tracing::debug!(peer = %client.peer, idle_s, "silent for too long");
+                client.end();
+            }
+        }
     }
 }
 

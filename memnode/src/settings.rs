@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use memnode::{Eviction, MEMORY_BYTES_MIN, size};
+use memnode::{Eviction, HugePages, MEMORY_BYTES_MIN, size};
 
 use crate::failure::Failure;
 use crate::flags::Flags;
@@ -32,6 +33,10 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// What is thrown away when memory is full.
     pub eviction: Eviction,
+    /// Whether blocks lie on huge pages.
+    pub huge_pages: HugePages,
+    /// How long a silent client may stay; zero: for ever.
+    pub idle_time_max: Duration,
     /// What clients have to say first.
     pub password: Option<Vec<u8>>,
 }
@@ -43,6 +48,8 @@ struct File {
     listen: Option<String>,
     memory: Option<String>,
     eviction: Option<String>,
+    hugepages: Option<String>,
+    idle_timeout: Option<u64>,
     password_file: Option<PathBuf>,
     no_auth: bool,
 }
@@ -67,10 +74,15 @@ impl Settings {
             .or(file.memory)
             .unwrap_or_else(|| "auto".to_string());
         let eviction = flags.eviction.or(file.eviction);
+        let huge_pages = flags.hugepages.or(file.hugepages);
+        let idle_s_max = flags.idle_timeout.or(file.idle_timeout).unwrap_or(0);
         Ok(Settings {
             listen,
             memory_bytes: memory_bytes(&memory)?,
             eviction: eviction.map_or(Ok(Eviction::default()), |name| read_eviction(&name))?,
+            huge_pages: huge_pages
+                .map_or(Ok(HugePages::default()), |name| read_huge_pages(&name))?,
+            idle_time_max: Duration::from_secs(idle_s_max),
             password,
         })
     }
@@ -147,6 +159,16 @@ fn read_eviction(name: &str) -> Result<Eviction, Failure> {
             format!("--eviction {name} is not known"),
             "there are two policies: s3fifo (resists scans) and lru (to compare)",
             "memnode --eviction s3fifo",
+        )
+    })
+}
+
+fn read_huge_pages(name: &str) -> Result<HugePages, Failure> {
+    HugePages::from_name(name).ok_or_else(|| {
+        Failure::usage(
+            format!("--hugepages {name} is not known"),
+            "there are three wishes: try, require (reserved ones or no start), off",
+            "memnode --hugepages try",
         )
     })
 }

@@ -10,9 +10,11 @@
 mod arena;
 mod eviction;
 mod ghost;
+mod lease;
 mod list;
 mod lru;
 mod s3fifo;
+mod scan;
 mod shard;
 mod slab;
 
@@ -21,14 +23,18 @@ mod conformance;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+pub use arena::HugePages;
 pub use eviction::Eviction;
+pub use lease::Out;
 pub use shard::{Counters, Value};
 pub use slab::KEY_BYTES_MAX;
 
+use arena::Arena;
 use shard::{INDEX_BYTES_PER_CHUNK, Shard};
 use slab::CHUNK_BYTES;
 
@@ -76,6 +82,8 @@ pub enum SetError {
 
 /// Sharded store of fixed size.
 pub struct Store {
+    /// All values, in one piece of memory; each shard works in its part.
+    arena: Arc<Arena>,
     shards: Box<[Mutex<Shard>]>,
     /// Keyed at random, so that nobody can aim at one bucket.
     hasher: RandomState,
@@ -88,16 +96,19 @@ impl Store {
     ///
     /// # Errors
     /// The kernel refuses the memory.
-    pub fn reserve(bytes: usize, eviction: Eviction) -> io::Result<Store> {
+    pub fn reserve(bytes: usize, eviction: Eviction, huge: HugePages) -> io::Result<Store> {
         let bytes = bytes.max(STORE_BYTES_MIN);
         let shards = (bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
         let chunks = bytes / shards / (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK);
         let chunks = u32::try_from(chunks).unwrap_or(u32::MAX - 1);
-        let shards: io::Result<Vec<_>> = (0..shards)
-            .map(|_| Ok(Mutex::new(Shard::reserve(chunks, eviction)?)))
-            .collect();
+        let part_bytes = chunks as usize * CHUNK_BYTES;
+        let arena = Arena::reserve(shards * part_bytes, huge)?;
+        let parts = (0..).zip(arena.cut(shards, part_bytes));
         Ok(Store {
-            shards: shards?.into_boxed_slice(),
+            shards: parts
+                .map(|(number, part)| Mutex::new(Shard::new(number, part, chunks, eviction)))
+                .collect(),
+            arena,
             hasher: RandomState::new(),
             capacity_bytes: bytes,
         })
@@ -108,9 +119,7 @@ impl Store {
     /// # Errors
     /// The kernel refuses, usually by RLIMIT_MEMLOCK; the store works without.
     pub fn lock_memory(&self) -> io::Result<()> {
-        self.shards
-            .iter()
-            .try_for_each(|shard| shard.lock().lock_memory())
+        self.arena.lock()
     }
 
     /// What the store takes when full, index included, in bytes.
@@ -123,6 +132,13 @@ impl Store {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.counters().chunks_used * (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK) as u64
+    }
+
+    /// How many bytes one of so many workers may have pinned at a time: an eighth of the smallest
+    /// shard, all workers together, so that what comes next always finds room.
+    #[must_use]
+    pub fn lease_bytes_max(&self, workers: usize) -> usize {
+        self.capacity_bytes / self.shards.len() / 8 / workers.max(1)
     }
 
     /// The counters of all shards together.
@@ -143,6 +159,13 @@ impl Store {
         sum
     }
 
+    /// Starts to count anew.
+    pub fn forget_counts(&self) {
+        self.shards
+            .iter()
+            .for_each(|shard| shard.lock().forget_counts());
+    }
+
     /// Reads a value under the lock of its shard: `found` sees it, and what it makes of it is
     /// returned. `None` is a miss. Counted, and good news for the item.
     pub fn get<T>(&self, key: &[u8], found: impl FnOnce(Value<'_>) -> T) -> Option<T> {
@@ -154,6 +177,19 @@ impl Store {
     pub fn peek<T>(&self, key: &[u8], found: impl FnOnce(Value<'_>) -> T) -> Option<T> {
         let (shard, hash) = self.place(key);
         shard.lock().peek(hash, key, unix_ms).map(found)
+    }
+
+    /// Was the key there? Good news for it, and no read.
+    pub fn touch(&self, key: &[u8]) -> bool {
+        let (shard, hash) = self.place(key);
+        shard.lock().touch(hash, key, unix_ms)
+    }
+
+    /// Changes when a key expires: `change` sees the time (Unix milliseconds, 0 for never) and may
+    /// name another. `None`: no such key; else whether it was changed.
+    pub fn expire(&self, key: &[u8], change: impl FnOnce(u64) -> Option<u64>) -> Option<bool> {
+        let (shard, hash) = self.place(key);
+        shard.lock().expire(hash, key, unix_ms, change)
     }
 
     /// Stores a value; `false` if `mode` forbids it. `expires_ms` is Unix time, 0 for never, `None`
@@ -188,11 +224,16 @@ impl Store {
         self.shards.iter().for_each(|shard| shard.lock().clear());
     }
 
-    /// The shard by the upper half of the hash, the place in it by the lower.
     fn place(&self, key: &[u8]) -> (&Mutex<Shard>, u32) {
+        let (shard, hash) = self.locate(key);
+        (&self.shards[shard], hash)
+    }
+
+    /// The shard by the upper half of the hash, the place in it by the lower.
+    fn locate(&self, key: &[u8]) -> (usize, u32) {
         let hash = self.hasher.hash_one(key);
         let shard = ((hash >> 32) * self.shards.len() as u64) >> 32;
-        (&self.shards[shard as usize], hash as u32)
+        (shard as usize, hash as u32)
     }
 }
 

@@ -130,7 +130,6 @@ fn tools_find_what_they_ask_for() {
     wire.ask("CLIENT SETNAME me", "+OK\r\n");
     wire.ask("CLIENT SETINFO LIB-NAME tests", "+OK\r\n");
     wire.ask("CLIENT ID", ":1\r\n");
-    wire.ask("COMMAND DOCS", "*0\r\n");
     wire.ask("SET k v", "+OK\r\n");
     wire.ask("GET k", "$1\r\nv\r\n");
     wire.ask("GET none", "$-1\r\n");

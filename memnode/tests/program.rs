@@ -264,3 +264,67 @@ fn redis_benchmark_runs_to_its_end() {
     let peak = node.status_bytes("VmHWM");
     assert!(peak <= 128 * MIB, "{peak} bytes at the peak");
 }
+
+#[test]
+fn redis_py_is_at_home() {
+    // Intent: the basic commands through the client library that most programs use.
+    let node = Program::start(&["--memory", "64MiB"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis_py.py");
+    let output = Command::new("/usr/bin/python3")
+        .args([script, &node.address.port().to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.lines().count() == 4,
+        "{text}{errors}\n(without redis-py: apt-get install python3-redis)"
+    );
+}
+
+#[test]
+fn redis_cli_walks_and_watches() {
+    // Intent: the modes of redis-cli beyond one command.
+    let node = Program::start(&["--memory", "32MiB"]);
+    let mut wire = node.connect();
+    for n in 0..300 {
+        wire.ask(&format!("SET key:{n} {}", "v".repeat(n + 1)), "+OK\r\n");
+    }
+    let listed = redis_tool("redis-cli", &node, &["--scan", "--pattern", "key:2??"]);
+    assert_eq!(listed.lines().count(), 100, "{listed}");
+    let big = redis_tool("redis-cli", &node, &["--bigkeys"]);
+    assert!(
+        big.contains("Sampled 300 keys") && big.contains("key:299"),
+        "{big}"
+    );
+    let heavy = redis_tool("redis-cli", &node, &["--memkeys"]);
+    assert!(heavy.contains("Sampled 300 keys"), "{heavy}");
+    let watched = redis_tool(
+        "redis-cli",
+        &node,
+        &["-r", "3", "-i", "0.01", "--csv", "ping"],
+    );
+    assert_eq!(watched.lines().count(), 3, "{watched}");
+    for endless in ["--stat -i 0.1", "--latency"] {
+        // Both run until they are stopped, and show themselves to a terminal only.
+        let port = node.address.port();
+        let line = format!("timeout -s INT 2 redis-cli -h 127.0.0.1 -p {port} {endless}");
+        let flags = ["-qfc", &line, "/dev/null"];
+        let output = Command::new("script").args(flags).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let numbers = text
+            .split_whitespace()
+            .filter(|word| word.parse::<f64>().is_ok());
+        assert!(numbers.count() > 3, "{endless:?}: {text}");
+    }
+}
+
+#[test]
+fn shutdown_ends_the_program() {
+    // Intent: SHUTDOWN as redis-cli sends it; no answer, exit status 0.
+    let mut node = Program::start(&["--memory", "16MiB"]);
+    let mut wire = node.connect();
+    wire.send(b"SHUTDOWN NOSAVE\r\n");
+    assert!(wire.rest().is_empty());
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}

@@ -1,12 +1,12 @@
-//! PING, ECHO, AUTH, HELLO, SELECT, CLIENT, QUIT, RESET: the manners of a connection.
+//! PING, ECHO, AUTH, HELLO, SELECT, QUIT, RESET: the manners of a connection.
 //!
 //! Called through the table of commands. A password is compared in constant time, and a wrong one
 //! costs the client its connection after the answer, so that guessing costs a handshake each.
 
 use std::hint::black_box;
 
-use super::{Context, unknown_subcommand, wrong_arguments};
-use crate::server::NAME_BYTES_MAX;
+use super::client::{BAD_NAME, valid_name};
+use super::{Context, wrong_arguments};
 
 const OK: &str = "OK";
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
@@ -154,64 +154,6 @@ fn same(expected: &[u8], given: &[u8]) -> bool {
         difference = black_box(difference | (byte ^ other));
     }
     difference == 0
-}
-
-const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
-
-/// A name as Redis allows it, and not longer than anybody needs.
-fn valid_name(name: &[u8]) -> Option<String> {
-    let fine = name.len() <= NAME_BYTES_MAX && name.iter().all(u8::is_ascii_graphic);
-    fine.then(|| String::from_utf8_lossy(name).into_owned())
-}
-
-/// CLIENT SETNAME|GETNAME|ID|INFO|LIST|SETINFO|NO-EVICT|NO-TOUCH
-pub fn client(context: &mut Context<'_>) {
-    let args = context.args;
-    let facts = context.session.client.facts.clone();
-    match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
-        (b"ID", 2) => context.reply.integer(facts.id as i64),
-        (b"INFO", 2) => context.reply.text(&facts.line()),
-        (b"LIST", _) => {
-            let lines: String = context
-                .shared
-                .clients
-                .list()
-                .iter()
-                .map(|c| c.line())
-                .collect();
-            context.reply.text(&lines);
-        }
-        (b"GETNAME", 2) => match facts.names.lock().name.as_str() {
-            "" => context.reply.nil(),
-            name => context.reply.bulk(name.as_bytes()),
-        },
-        (b"SETNAME", 3) => match valid_name(args.get(2)) {
-            Some(name) => {
-                facts.names.lock().name = name;
-                context.reply.simple(OK);
-            }
-            None => context.reply.error(BAD_NAME),
-        },
-        (b"SETINFO", 4) => set_info(context),
-        (b"NO-EVICT" | b"NO-TOUCH", 3) => context.reply.simple(OK),
-        _ => unknown_subcommand(context, "CLIENT"),
-    }
-}
-
-fn set_info(context: &mut Context<'_>) {
-    let args = context.args;
-    let Some(value) = valid_name(args.get(3)) else {
-        return context.reply.error(BAD_NAME);
-    };
-    let facts = context.session.client.facts.clone();
-    if args.is(2, "lib-name") {
-        facts.names.lock().lib_name = value;
-    } else if args.is(2, "lib-ver") {
-        facts.names.lock().lib_version = value;
-    } else {
-        return context.reply.error("ERR Unrecognized option");
-    }
-    context.reply.simple(OK);
 }
 
 #[cfg(test)]

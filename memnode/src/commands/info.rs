@@ -16,14 +16,25 @@ pub const REDIS_VERSION: &str = "7.0.0";
 /// Bytes per page in `/proc/self/statm`.
 const PAGE_BYTES: u64 = 4096;
 
+/// Bytes in a mebibyte.
+const MIB: f64 = 1_048_576.0;
+
+/// Clock ticks per second in `/proc/self/stat`: fixed on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 type Section = (&'static str, fn(&Shared, &mut String) -> std::fmt::Result);
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 9] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
+    ("Persistence", persistence),
     ("Stats", stats),
+    ("Replication", replication),
+    ("CPU", cpu),
     ("Keyspace", keyspace),
+    // Only where it is asked for, as in Redis.
+    ("Commandstats", commandstats),
 ];
 
 /// INFO [section...]
@@ -35,9 +46,11 @@ pub fn info(context: &mut Context<'_>) {
                 .iter()
                 .any(|word| args.is(index, word))
         });
+    let commandstats = (1..args.len()).any(|index| args.is(index, "all"));
     let mut text = String::new();
     for (name, write) in SECTIONS {
-        if everything || (1..args.len()).any(|index| args.is(index, name)) {
+        let by_default = everything && (name != "Commandstats" || commandstats);
+        if by_default || (1..args.len()).any(|index| args.is(index, name)) {
             let gap = if text.is_empty() { "" } else { "\r\n" };
             // Writing to a String cannot fail.
             let _ = write!(text, "{gap}# {name}\r\n");
@@ -87,6 +100,12 @@ fn memory(shared: &Shared, text: &mut String) -> std::fmt::Result {
         shared.buffered_bytes.load(Relaxed)
     )?;
     write!(text, "maxmemory:{}\r\n", shared.config.memory_bytes)?;
+    write!(
+        text,
+        "used_memory_human:{:.2}M\r\n",
+        stats.used_bytes as f64 / MIB
+    )?;
+    write!(text, "mem_fragmentation_ratio:1.00\r\n")?;
     write!(text, "maxmemory_blocks:{}\r\n", stats.capacity_bytes)?;
     write!(
         text,
@@ -112,10 +131,61 @@ fn stats(shared: &Shared, text: &mut String) -> std::fmt::Result {
         "rejected_connections:{}\r\n",
         shared.rejected.load(Relaxed)
     )?;
+    write!(
+        text,
+        "instantaneous_ops_per_sec:{}\r\n",
+        shared.rate.load(Relaxed)
+    )?;
     write!(text, "expired_keys:{}\r\n", counters.expirations)?;
     write!(text, "evicted_keys:{}\r\n", counters.evictions)?;
     write!(text, "keyspace_hits:{}\r\n", counters.hits)?;
     write!(text, "keyspace_misses:{}\r\n", counters.misses)
+}
+
+fn persistence(_: &Shared, text: &mut String) -> std::fmt::Result {
+    write!(text, "loading:0\r\nrdb_changes_since_last_save:0\r\n")?;
+    write!(text, "rdb_bgsave_in_progress:0\r\naof_enabled:0\r\n")
+}
+
+fn replication(_: &Shared, text: &mut String) -> std::fmt::Result {
+    write!(text, "role:master\r\nconnected_slaves:0\r\n")
+}
+
+fn cpu(_: &Shared, text: &mut String) -> std::fmt::Result {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    let seconds = |index: usize| {
+        let ticks = fields
+            .get(index)
+            .and_then(|field| field.parse::<f64>().ok());
+        ticks.unwrap_or(0.0) / TICKS_PER_SECOND
+    };
+    write!(
+        text,
+        "used_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\n",
+        seconds(12),
+        seconds(11)
+    )
+}
+
+fn commandstats(shared: &Shared, text: &mut String) -> std::fmt::Result {
+    for (command, calls) in super::COMMANDS.iter().zip(&shared.calls) {
+        let calls = calls.load(Relaxed);
+        if calls > 0 {
+            let name = command.name;
+            write!(
+                text,
+                "cmdstat_{name}:calls={calls},usec=0,usec_per_call=0.00,"
+            )?;
+            write!(text, "rejected_calls=0,failed_calls=0\r\n")?;
+        }
+    }
+    Ok(())
 }
 
 fn keyspace(shared: &Shared, text: &mut String) -> std::fmt::Result {

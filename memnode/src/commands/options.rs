@@ -1,6 +1,6 @@
-//! The options of SET, read once into something that can be acted on.
+//! Options of SET, GETEX and the EXPIRE family, read once into something that can be acted on.
 //!
-//! Called by `strings::set`. Refusals are Redis' own words.
+//! Called by `strings` and `expiry`. Refusals are Redis' own words.
 
 use super::Args;
 use crate::store::{SetMode, unix_ms};
@@ -53,6 +53,46 @@ impl SetOptions {
         }
         Ok(options)
     }
+}
+
+/// What GETEX does with the time to live.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Nothing.
+    Keep,
+    /// Unix time in milliseconds, 0 for never.
+    At(u64),
+}
+
+impl Expiry {
+    /// Reads what follows the key of a GETEX.
+    ///
+    /// # Errors
+    /// What Redis answers.
+    pub fn parse(args: Args<'_>) -> Result<Expiry, &'static str> {
+        let word = args.get(2).to_ascii_uppercase();
+        match (word.as_slice(), args.len()) {
+            (_, 2) => Ok(Expiry::Keep),
+            (b"PERSIST", 3) => Ok(Expiry::At(0)),
+            (b"EX" | b"PX" | b"EXAT" | b"PXAT", 4) => match expiry_ms(&word, args.get(3)) {
+                Err(BAD_EXPIRY) => Err("ERR invalid expire time in 'getex' command"),
+                at => Ok(Expiry::At(at?)),
+            },
+            _ => Err(SYNTAX),
+        }
+    }
+}
+
+/// When something that lasts `number` units ends, in milliseconds of Unix time; more than none.
+///
+/// # Errors
+/// What Redis answers; `command` is named in it.
+pub fn relative_ms(number: &[u8], unit_ms: u64, command: &str) -> Result<u64, String> {
+    let word: &[u8] = if unit_ms == 1 { b"PX" } else { b"EX" };
+    expiry_ms(word, number).map_err(|error| match error {
+        BAD_EXPIRY => format!("ERR invalid expire time in '{command}' command"),
+        error => error.to_string(),
+    })
 }
 
 /// When a key expires, in milliseconds of Unix time.

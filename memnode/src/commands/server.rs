@@ -1,181 +1,218 @@
-//! CONFIG, COMMAND, TIME: what tools ask before they start.
+//! COMMAND, MEMORY, TIME, LATENCY, SLOWLOG, ACL, SHUTDOWN: what tools ask.
 //!
-//! Called through the table of commands. `redis-benchmark` wants `save` and `appendonly` from
-//! CONFIG GET, `redis-cli` wants COMMAND DOCS; both are answered truthfully.
+//! Called through the table of commands. What a node does not keep (slow commands, latency events)
+//! is answered truthfully: there are none.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{COMMANDS, Command, Context, unknown_subcommand};
+use super::table::{COMMANDS, Command, find};
+use super::{Context, unknown_subcommand};
 
 /// TIME: seconds and microseconds.
 pub fn time(context: &mut Context<'_>) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    context.reply.array(2);
-    context.reply.bulk(now.as_secs().to_string().as_bytes());
-    context
-        .reply
-        .bulk(now.subsec_micros().to_string().as_bytes());
+    let reply = &mut context.reply;
+    reply.array(2);
+    reply.bulk(now.as_secs().to_string().as_bytes());
+    reply.bulk(now.subsec_micros().to_string().as_bytes());
 }
 
-/// CONFIG GET pattern...|RESETSTAT|SET
-pub fn config(context: &mut Context<'_>) {
+/// MEMORY USAGE key [SAMPLES n]|STATS|DOCTOR|PURGE
+pub fn memory(context: &mut Context<'_>) {
+    let args = context.args;
+    match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
+        (b"USAGE", 3 | 5) => {
+            let cost = |value: crate::store::Value<'_>| value.cost_bytes();
+            match context.shared.store.peek(args.get(2), cost) {
+                Some(bytes) => context.reply.integer(bytes as i64),
+                None => context.reply.nil(),
+            }
+        }
+        (b"STATS", 2) => memory_stats(context),
+        (b"PURGE", 2) => context.reply.simple("OK"),
+        _ => unknown_subcommand(context, "MEMORY"),
+    }
+}
+
+fn memory_stats(context: &mut Context<'_>) {
+    let stats = context.shared.stats();
+    let items = context.shared.store.counters();
+    let buffers = context
+        .shared
+        .buffered_bytes
+        .load(std::sync::atomic::Ordering::Relaxed);
+    let numbers = [
+        ("total.allocated", stats.used_bytes),
+        ("startup.allocated", 0),
+        ("clients.normal", buffers as u64),
+        (
+            "overhead.total",
+            stats.used_bytes.saturating_sub(items.item_bytes),
+        ),
+        ("keys.count", stats.items),
+        ("keys.bytes-per-key", stats.used_bytes / stats.items.max(1)),
+        ("dataset.bytes", items.item_bytes),
+        ("memnode.capacity", stats.capacity_bytes),
+    ];
+    context.reply.map(numbers.len());
+    for (name, number) in numbers {
+        context.reply.bulk(name.as_bytes());
+        context
+            .reply
+            .integer(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+}
+
+/// LATENCY LATEST|HISTORY event|RESET|HISTOGRAM|DOCTOR
+pub fn latency(context: &mut Context<'_>) {
+    match context.args.get(1).to_ascii_uppercase().as_slice() {
+        b"LATEST" | b"HISTORY" => context.reply.array(0),
+        b"RESET" => context.reply.integer(0),
+        b"HISTOGRAM" => context.reply.map(0),
+        b"DOCTOR" => context.reply.text("memnode keeps no latency events.\n"),
+        _ => unknown_subcommand(context, "LATENCY"),
+    }
+}
+
+/// SLOWLOG GET [n]|LEN|RESET
+pub fn slowlog(context: &mut Context<'_>) {
+    match context.args.get(1).to_ascii_uppercase().as_slice() {
+        b"GET" => context.reply.array(0),
+        b"LEN" => context.reply.integer(0),
+        b"RESET" => context.reply.simple("OK"),
+        _ => unknown_subcommand(context, "SLOWLOG"),
+    }
+}
+
+/// ACL WHOAMI|USERS: there is one user.
+pub fn acl(context: &mut Context<'_>) {
     match (
         context.args.get(1).to_ascii_uppercase().as_slice(),
         context.args.len(),
     ) {
-        (b"GET", 3..) => config_get(context),
-        (b"SET", _) => context
-            .reply
-            .error("ERR memnode takes its settings when it starts"),
-        _ => unknown_subcommand(context, "CONFIG"),
-    }
-}
-
-fn config_get(context: &mut Context<'_>) {
-    let shared = context.shared;
-    let settings = [
-        ("save", String::new()),
-        ("appendonly", "no".to_string()),
-        ("databases", "1".to_string()),
-        ("maxclients", shared.budget.connections_max.to_string()),
-        ("maxmemory", shared.config.memory_bytes.to_string()),
-        (
-            "maxmemory-policy",
-            shared.config.eviction.name().to_string(),
-        ),
-        (
-            "proto-max-bulk-len",
-            crate::store::VALUE_BYTES_MAX.to_string(),
-        ),
-        ("io-threads", shared.config.workers.to_string()),
-    ];
-    let asked = |name: &str| {
-        context
-            .args
-            .from(2)
-            .any(|pattern| matches(pattern, name.as_bytes()))
-    };
-    let found: Vec<_> = settings.iter().filter(|(name, _)| asked(name)).collect();
-    context.reply.map(found.len());
-    for (name, value) in found {
-        context.reply.bulk(name.as_bytes());
-        context.reply.bulk(value.as_bytes());
-    }
-}
-
-/// Does `name` match a pattern with `*` and `?`?
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    // Where to go on if the latest star has to swallow one byte more.
-    let (mut p, mut n, mut retry) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p, n));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&name[n]) => {
-                p += 1;
-                n += 1;
-            }
-            _ => match retry {
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    (p, n) = (star + 1, from + 1);
-                }
-                None => return false,
-            },
+        (b"WHOAMI", 2) => context.reply.bulk(b"default"),
+        (b"USERS", 2) => {
+            context.reply.array(1);
+            context.reply.bulk(b"default");
         }
+        _ => unknown_subcommand(context, "ACL"),
     }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// COMMAND [COUNT|DOCS|LIST|INFO name...]
+/// SHUTDOWN [NOSAVE|SAVE|NOW|FORCE]: no answer, as in Redis; an embedded node refuses.
+pub fn shutdown(context: &mut Context<'_>) {
+    let known = ["nosave", "save", "now", "force"];
+    let args = context.args;
+    let understood = (1..args.len()).all(|index| known.iter().any(|word| args.is(index, word)));
+    if !understood {
+        return context.reply.error("ERR syntax error");
+    }
+    if !context.shared.config.shutdown_allowed {
+        let text = "ERR Errors trying to SHUTDOWN. Check logs.";
+        return context.reply.error(text);
+    }
+    tracing::info!(peer = %context.session.client.facts.peer, "told to end by SHUTDOWN");
+    context.session.closing = true;
+    context.shared.end.notify_one();
+}
+
+/// COMMAND [COUNT|DOCS|LIST|INFO [name...]|GETKEYS command...]
 pub fn command(context: &mut Context<'_>) {
-    match context.args.get(1).to_ascii_uppercase().as_slice() {
-        b"" => {
+    let args = context.args;
+    match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
+        (_, 1) => describe_all(context),
+        (b"INFO", 2) => describe_all(context),
+        (b"COUNT", 2) => context.reply.integer(COMMANDS.len() as i64),
+        (b"DOCS", _) => docs(context),
+        (b"LIST", 2) => {
             context.reply.array(COMMANDS.len());
-            COMMANDS
-                .iter()
-                .for_each(|command| describe(context, command));
+            let names = COMMANDS.iter().map(|command| command.name);
+            names.for_each(|name| context.reply.bulk(name.as_bytes()));
         }
-        b"COUNT" => context.reply.integer(COMMANDS.len() as i64),
-        b"DOCS" => context.reply.map(0),
-        b"LIST" => {
-            context.reply.array(COMMANDS.len());
-            COMMANDS
-                .iter()
-                .for_each(|command| context.reply.bulk(command.name.as_bytes()));
-        }
-        b"INFO" => {
-            context.reply.array(context.args.len() - 2);
-            for name in context.args.from(2) {
-                match COMMANDS
-                    .iter()
-                    .find(|c| name.eq_ignore_ascii_case(c.name.as_bytes()))
-                {
-                    Some(command) => describe(context, command),
+        (b"INFO", _) => {
+            context.reply.array(args.len() - 2);
+            for name in args.from(2) {
+                match find(name) {
+                    Some(index) => describe(context, &COMMANDS[index]),
                     None => context.reply.nil(),
                 }
             }
         }
+        (b"GETKEYS", 3..) => get_keys(context),
         _ => unknown_subcommand(context, "COMMAND"),
     }
 }
 
-/// Name, arity, flags, first key, last key, step: what a cluster-aware client looks for.
-fn describe(context: &mut Context<'_>, command: &Command) {
-    let (last, step) = match command.name {
-        "get" | "set" | "strlen" | "type" | "ttl" | "pttl" => (1, 1),
-        "mget" | "del" | "unlink" | "exists" => (-1, 1),
-        _ => (0, 0),
-    };
-    let reply = &mut context.reply;
-    reply.array(6);
-    reply.bulk(command.name.as_bytes());
-    reply.integer(i64::from(command.arity));
-    reply.array(0);
-    reply.integer(step);
-    reply.integer(last);
-    reply.integer(step);
+fn describe_all(context: &mut Context<'_>) {
+    context.reply.array(COMMANDS.len());
+    COMMANDS
+        .iter()
+        .for_each(|command| describe(context, command));
 }
 
-#[cfg(test)]
-mod tests {
-    use super::matches;
+/// Name, arity, flags, first key, last key, step, and what Redis 7 adds (nothing to add here).
+fn describe(context: &mut Context<'_>, command: &Command) {
+    let reply = &mut context.reply;
+    reply.array(10);
+    reply.bulk(command.name.as_bytes());
+    reply.integer(i64::from(command.arity));
+    let flags = command.kind.flags();
+    reply.array(flags.len());
+    flags.iter().for_each(|flag| reply.simple(flag));
+    let (first, last, step) = command.keys;
+    [first, last, step]
+        .into_iter()
+        .for_each(|number| reply.integer(number));
+    (0..4).for_each(|_| reply.array(0));
+}
 
-    #[test]
-    fn patterns_match_as_people_expect() {
-        for (pattern, name) in [
-            ("save", "save"),
-            ("*", ""),
-            ("*", "x"),
-            ("max*", "maxmemory"),
-            ("*y*y", "xyzy"),
-            ("s?ve", "SAVE"),
+fn docs(context: &mut Context<'_>) {
+    let args = context.args;
+    let wanted: Vec<&Command> = match args.len() {
+        2 => COMMANDS.iter().collect(),
+        _ => args
+            .from(2)
+            .filter_map(find)
+            .map(|index| &COMMANDS[index])
+            .collect(),
+    };
+    let reply = &mut context.reply;
+    reply.map(wanted.len());
+    for command in wanted {
+        reply.bulk(command.name.as_bytes());
+        reply.map(3);
+        let group = command.kind.group(command.keys.0 > 0);
+        for (name, text) in [
+            ("summary", command.summary),
+            ("since", "1.0.0"),
+            ("group", group),
         ] {
-            assert!(
-                matches(pattern.as_bytes(), name.to_lowercase().as_bytes()),
-                "{pattern} {name}"
-            );
-        }
-        for (pattern, name) in [
-            ("save", "saves"),
-            ("", "x"),
-            ("max*y", "maxmemor"),
-            ("?", ""),
-        ] {
-            assert!(
-                !matches(pattern.as_bytes(), name.as_bytes()),
-                "{pattern} {name}"
-            );
+            reply.bulk(name.as_bytes());
+            reply.bulk(text.as_bytes());
         }
     }
+}
 
-    #[test]
-    fn a_hostile_pattern_does_not_take_for_ever() {
-        let pattern = "*a".repeat(500);
-        assert!(!matches(pattern.as_bytes(), "a".repeat(499).as_bytes()));
+fn get_keys(context: &mut Context<'_>) {
+    let args = context.args;
+    let Some(command) = find(args.get(2)).map(|index| &COMMANDS[index]) else {
+        return context.reply.error("ERR Invalid command specified");
+    };
+    let (first, last, step) = command.keys;
+    if first == 0 {
+        return context.reply.error("ERR The command has no key arguments");
+    }
+    let given = args.len() as i64 - 2;
+    if !command.takes(given) {
+        let text = "ERR Invalid number of arguments specified for command";
+        return context.reply.error(text);
+    }
+    let last = if last < 0 { given + last } else { last };
+    let places: Vec<i64> = (first..=last).step_by(step as usize).collect();
+    context.reply.array(places.len());
+    for place in places {
+        context.reply.bulk(args.get(place as usize + 2));
     }
 }

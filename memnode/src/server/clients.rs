@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 /// Longest name a client may give itself or its library, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -34,6 +37,14 @@ pub struct Facts {
     pub since: Instant,
     /// What it calls itself.
     pub names: Mutex<Names>,
+    /// Turns it has had. Only looked at from time to time: still the same means idle.
+    pub turns: AtomicU64,
+    /// Seconds without a turn, as far as the last look knows.
+    pub idle_s: AtomicU64,
+    /// `turns` at the last look.
+    turns_seen: AtomicU64,
+    /// Ends its task, wherever that waits.
+    task: OnceLock<AbortHandle>,
 }
 
 /// What a client calls itself.
@@ -66,6 +77,10 @@ impl Clients {
             peer,
             since: Instant::now(),
             names,
+            turns: AtomicU64::new(0),
+            idle_s: AtomicU64::new(0),
+            turns_seen: AtomicU64::new(0),
+            task: OnceLock::new(),
         });
         connected.by_id.insert(id, facts.clone());
         Client {
@@ -91,15 +106,41 @@ impl Clients {
 }
 
 impl Facts {
+    /// Notes how it can be ended.
+    pub fn runs_as(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// Ends the connection from outside, at its next wait.
+    pub fn end(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// Looked at once a second: how long is it idle, in seconds?
+    pub fn look(&self) -> u64 {
+        let turns = self.turns.load(Relaxed);
+        if self.turns_seen.swap(turns, Relaxed) == turns {
+            self.idle_s.fetch_add(1, Relaxed) + 1
+        } else {
+            self.idle_s.store(0, Relaxed);
+            0
+        }
+    }
+
     /// One line of `CLIENT LIST`.
     pub fn line(&self) -> String {
         let names = self.names.lock();
         format!(
-            "id={} addr={} name={} age={} db=0 cmd=NULL user=default lib-name={} lib-ver={}\n",
+            "id={} addr={} laddr= fd=0 name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 \
+             multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+             tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=2 lib-name={} lib-ver={}\n",
             self.id,
             self.peer,
             names.name,
             self.since.elapsed().as_secs(),
+            self.idle_s.load(Relaxed),
             names.lib_name,
             names.lib_version,
         )

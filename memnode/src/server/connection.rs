@@ -24,7 +24,7 @@ use super::shared::{Charge, Shared};
 use super::{Client, receive, spin};
 use crate::commands;
 use crate::config::{INPUT_BYTES, REPLY_BYTES_MAX};
-use crate::store::VALUE_BYTES_MAX;
+use crate::store::{Out, VALUE_BYTES_MAX};
 
 /// An unfinished request, or a reply nobody takes, ends the connection after this long.
 const STALL_TIME_MAX: Duration = Duration::from_secs(30);
@@ -46,18 +46,35 @@ const LIMITS: Limits = Limits {
     request_bytes_max: VALUE_BYTES_MAX + 64 * 1024,
 };
 
+/// A peer that says nothing for so long is asked whether it is there, in seconds.
+pub(crate) const KEEPALIVE_S: u64 = 60;
+
+/// How often it is asked, and how many unanswered questions are an answer.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_ASKS: u32 = 6;
+
+/// A half-open connection holds a place: it is found out within two minutes.
+fn keep_alive(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    // Wishes: a socket without them still serves.
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(KEEPALIVE_S));
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(stream, KEEPALIVE_ASKS);
+}
+
 /// What a worker uses during a turn and no connection keeps.
 struct Scratch {
     input: Box<[u8]>,
     parser: Box<Parser>,
-    out: Vec<u8>,
+    out: Out,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: vec![0; INPUT_BYTES].into_boxed_slice(),
         parser: Box::new(Parser::new(LIMITS)),
-        out: Vec::with_capacity(BURST_BYTES),
+        out: Out::new(BURST_BYTES),
     });
 }
 
@@ -123,7 +140,7 @@ impl Connection {
     pub fn new(stream: TcpStream, shared: Arc<Shared>, client: Client) -> Connection {
         // One-block round trips are the point: never wait to fill a packet.
         let _ = stream.set_nodelay(true);
-        let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+        keep_alive(&stream);
         let authenticated = shared.config.password.is_none();
         let session = Session {
             client,
@@ -218,19 +235,21 @@ impl Connection {
 
     fn turn(&mut self, read: bool) -> io::Result<Next> {
         SCRATCH.with_borrow_mut(|scratch| {
+            scratch.out.lease_up_to(self.shared.lease_bytes_max);
+            let turns = &self.session.client.facts.turns;
+            turns.store(turns.load(Relaxed).wrapping_add(1), Relaxed);
             let open = match self.partial.take() {
                 None => self.turn_fresh(scratch),
                 Some(partial) => self.turn_partial(scratch, partial, read),
             }?;
             let next = if open {
-                self.send(&mut scratch.out)?
+                self.send(&scratch.out)
             } else {
-                Next::Close
+                Ok(Next::Close)
             };
-            scratch.out.clear();
-            scratch.out.shrink_to(2 * BURST_BYTES);
+            scratch.out.finish(&self.shared.store, 2 * BURST_BYTES);
             spin::answered();
-            Ok(next)
+            next
         })
     }
 
@@ -291,7 +310,7 @@ impl Connection {
     }
 
     /// Keeps an unfinished request if the budget allows, else ends the connection with a word.
-    fn keep(&mut self, mut partial: Partial, out: &mut Vec<u8>) {
+    fn keep(&mut self, mut partial: Partial, out: &mut Out) {
         let stranger = !self.session.authenticated && partial.bytes.len() > STRANGER_BYTES_MAX;
         if stranger
             || !partial
@@ -306,7 +325,7 @@ impl Connection {
     }
 
     /// Runs whole requests until input or patience end.
-    fn run_all(&mut self, parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> Progress {
+    fn run_all(&mut self, parser: &mut Parser, bytes: &[u8], out: &mut Out) -> Progress {
         let (mut consumed, mut commands) = (0, 0);
         let wanted = loop {
             if out.len() >= BURST_BYTES {
@@ -333,23 +352,20 @@ impl Connection {
         Progress { consumed, wanted }
     }
 
-    /// Sends a burst with one write; what the socket does not take is kept.
-    fn send(&mut self, out: &mut [u8]) -> io::Result<Next> {
+    /// Sends a burst, values from where they lie; what the socket does not take is copied.
+    fn send(&mut self, out: &Out) -> io::Result<Next> {
         debug_assert!(out.len() <= BURST_BYTES + REPLY_BYTES_MAX + 64 * 1024);
-        if out.is_empty() {
-            return Ok(self.after_sending());
-        }
-        let sent = match self.stream.try_write(out) {
-            Err(error) if error.kind() == WouldBlock => 0,
-            sent => sent?,
-        };
-        if sent == out.len() {
-            return Ok(self.after_sending());
+        let store = &self.shared.store;
+        let (sent, result) = out.send(store, 0, |slices| self.stream.try_write_vectored(slices));
+        match result {
+            Ok(()) => return Ok(self.after_sending()),
+            Err(error) if error.kind() == WouldBlock => {}
+            Err(error) => return Err(error),
         }
         if !self.unsent_charge.resize(out.len() - sent) {
             return Ok(Next::Close); // too many clients that do not read their replies
         }
-        self.unsent = (out[sent..].to_vec(), 0);
+        self.unsent = (out.rest(store, sent), 0);
         Ok(Next::Send)
     }
 

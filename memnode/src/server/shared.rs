@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use super::Stats;
 use super::clients::Clients;
+use crate::commands::COMMANDS;
 use crate::config::{Budget, Config};
 use crate::store::Store;
 
@@ -32,6 +35,16 @@ pub struct Shared {
     pub rejected: AtomicU64,
     /// Bytes that connections hold beyond their turn, see [`Charge`].
     pub buffered_bytes: AtomicUsize,
+    /// How often each command was called, in the order of the table.
+    pub calls: Box<[AtomicU64]>,
+    /// Requests in the second before last, for `instantaneous_ops_per_sec`.
+    pub rate: AtomicU64,
+    /// How long a silent client may stay, in seconds; 0: for ever.
+    pub idle_s_max: AtomicU64,
+    /// Rung by SHUTDOWN.
+    pub end: Notify,
+    /// Bytes that one worker may have pinned for a burst of replies.
+    pub lease_bytes_max: usize,
     /// Workers that busily wait right now.
     pub spinning: AtomicUsize,
     /// How many may: half of the processors. Kept here because asking reads files.
@@ -44,8 +57,15 @@ impl Shared {
     /// # Errors
     /// The kernel does not give the memory.
     pub fn new(config: Config, budget: Budget) -> io::Result<Shared> {
+        let store = Store::reserve(budget.store_bytes, config.eviction, config.huge_pages)?;
+        let calls = COMMANDS.iter().map(|_| AtomicU64::new(0)).collect();
         Ok(Shared {
-            store: Store::reserve(budget.store_bytes, config.eviction)?,
+            lease_bytes_max: store.lease_bytes_max(config.workers),
+            store,
+            calls,
+            rate: AtomicU64::new(0),
+            idle_s_max: AtomicU64::new(config.idle_time_max.as_secs()),
+            end: Notify::new(),
             config,
             budget,
             clients: Clients::default(),
@@ -56,6 +76,14 @@ impl Shared {
             spinning: AtomicUsize::new(0),
             spinning_max: available_parallelism().map_or(1, usize::from) / 2,
         })
+    }
+
+    /// CONFIG RESETSTAT: what was counted since the start is counted anew.
+    pub fn forget_counts(&self) {
+        self.store.forget_counts();
+        self.commands.store(0, Relaxed);
+        self.rejected.store(0, Relaxed);
+        self.calls.iter().for_each(|calls| calls.store(0, Relaxed));
     }
 
     /// One look at all counters.

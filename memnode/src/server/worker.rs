@@ -60,7 +60,10 @@ impl Worker {
                         () = spin::run(shared.clone()) => {}
                         () = async {
                             while let Some(admitted) = arrivals.recv().await {
-                                tokio::spawn(serve(admitted, shared.clone(), Count(count.clone())));
+                                let facts = admitted.client.facts.clone();
+                                let count = Count(count.clone());
+                                let task = tokio::spawn(serve(admitted, shared.clone(), count));
+                                facts.runs_as(task.abort_handle());
                             }
                         } => {}
                     }

@@ -1,35 +1,96 @@
-//! The memory that blocks live in: anonymous pages, reserved once, never dumped.
+//! The memory that blocks live in: one mapping, reserved up front, never dumped, never grown.
 //!
-//! Called by `slab`, one arena per shard. Pages are touched as they fill, so a node that holds
-//! little costs little; what was touched stays. It never grows.
+//! Called by `store`, which reserves it, and by `slab`, each of which works in a part of its own.
+//! Pages are touched as they fill, so a node that holds little costs little; what was touched
+//! stays. Replies are sent straight from here: a `Span` names bytes of an item that is pinned.
 //!
 //! # Safety
-//! The one unsafe call locks pages that this arena owns for as long as it lives; locking changes
-//! where pages may be (not in swap), never what they hold.
+//! The mapping is shared by all shards, so its bytes are reached through a raw pointer, and two
+//! rules make references to them sound. (1) A `Part` is the only way to write its range, it is not
+//! `Clone`, parts do not overlap, and it writes only through `&mut self`. (2) The bytes behind a
+//! `Span` belong to the value of a pinned item, and `slab` writes no byte of such a value before
+//! the last pin is gone; links and marks in the same chunk are other bytes, borrowed by themselves.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::Arc;
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 use rustix::mm::{MlockFlags, mlock_with};
 
-/// One anonymous mapping.
+/// Pages of the size of most machines' huge pages, as a power of two.
+const HUGE_LOG2: u8 = 21;
+
+/// How much huge pages are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HugePages {
+    /// Reserved ones (`vm.nr_hugepages`) if there are enough, else transparent ones. The default.
+    #[default]
+    Try,
+    /// Reserved ones, or the node does not start.
+    Require,
+    /// Ordinary pages only.
+    Off,
+}
+
+impl HugePages {
+    /// The wish called so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<HugePages> {
+        match name {
+            "try" => Some(HugePages::Try),
+            "require" => Some(HugePages::Require),
+            "off" => Some(HugePages::Off),
+            _ => None,
+        }
+    }
+}
+
+/// The whole mapping.
 pub struct Arena {
-    map: MmapMut,
+    map: MmapRaw,
+    /// On reserved huge pages, which the kernel never swaps.
+    reserved: bool,
+}
+
+/// Bytes of a pinned item's value.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    at: usize,
+    bytes: u32,
+}
+
+impl Span {
+    /// How many bytes.
+    pub fn len(self) -> usize {
+        self.bytes as usize
+    }
 }
 
 impl Arena {
     /// Reserves `bytes` of address space; the kernel gives pages as they are touched.
     ///
     /// # Errors
-    /// The kernel refuses the mapping: over a limit of this process or of the machine.
-    pub fn reserve(bytes: usize) -> io::Result<Arena> {
-        let map = MmapOptions::new().len(bytes).map_anon()?;
-        // Blocks are other people's data: never in a core file. Large pages spare TLB misses.
-        // Both are wishes: a kernel that knows neither still serves.
+    /// The kernel refuses the mapping: over a limit of this process or of the machine, or too few
+    /// huge pages where they are required.
+    pub fn reserve(bytes: usize, huge: HugePages) -> io::Result<Arc<Arena>> {
+        let reserved = match huge {
+            HugePages::Off => None,
+            HugePages::Try => map_reserved(bytes).ok(),
+            HugePages::Require => Some(map_reserved(bytes)?),
+        };
+        let on_reserved = reserved.is_some();
+        let map = match reserved {
+            Some(map) => map,
+            None => map_ordinary(bytes, huge)?,
+        };
+        // Blocks are other people's data: never in a core file. A wish: a kernel that does not
+        // know it still serves.
         let _ = map.advise(Advice::DontDump);
-        let _ = map.advise(Advice::HugePage);
-        Ok(Arena { map })
+        Ok(Arc::new(Arena {
+            map: MmapRaw::from(map),
+            reserved: on_reserved,
+        }))
     }
 
     /// Keeps the pages out of swap, each from the moment it is touched. Usually refused to
@@ -38,19 +99,122 @@ impl Arena {
     /// # Errors
     /// The kernel refuses.
     pub fn lock(&self) -> io::Result<()> {
-        let (start, bytes) = (self.map.as_ptr().cast_mut().cast(), self.map.len());
-        // SAFETY: the range is exactly the mapping owned by `self.map`, alive during the call.
+        if self.reserved {
+            return Ok(());
+        }
+        let (start, bytes) = (self.map.as_mut_ptr().cast(), self.map.len());
+        // SAFETY: the range is exactly the mapping owned by `self.map`, alive during the call;
+        // locking changes where pages may be (not in swap), never what they hold.
         unsafe { mlock_with(start, bytes, MlockFlags::ONFAULT) }?;
         Ok(())
     }
 
-    /// All bytes, to read.
-    pub fn bytes(&self) -> &[u8] {
-        &self.map
+    /// Cuts the mapping into `count` parts of `bytes` each.
+    pub fn cut(self: &Arc<Arena>, count: usize, bytes: usize) -> Vec<Part> {
+        assert!(count * bytes <= self.map.len(), "the parts lie inside");
+        (0..count)
+            .map(|index| Part {
+                arena: self.clone(),
+                start: index * bytes,
+                bytes,
+            })
+            .collect()
     }
 
-    /// All bytes, to write.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.map
+    /// The bytes of a span, to send. Its item must still be pinned.
+    pub fn pinned(&self, span: Span) -> &[u8] {
+        debug_assert!(span.at + span.len() <= self.map.len());
+        // SAFETY: spans are made by `Part::span` inside its range; rule 2 of the head of this file
+        // keeps the bytes unwritten while the item is pinned.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(span.at), span.len()) }
+    }
+}
+
+fn map_reserved(bytes: usize) -> io::Result<MmapMut> {
+    let whole = bytes.next_multiple_of(1 << HUGE_LOG2);
+    MmapOptions::new()
+        .len(whole)
+        .huge(Some(HUGE_LOG2))
+        .map_anon()
+}
+
+fn map_ordinary(bytes: usize, huge: HugePages) -> io::Result<MmapMut> {
+    let map = MmapOptions::new().len(bytes).map_anon()?;
+    // Large pages spare TLB misses, and are given only where they are wanted.
+    let wish = match huge {
+        HugePages::Off => Advice::NoHugePage,
+        HugePages::Try | HugePages::Require => Advice::HugePage,
+    };
+    let _ = map.advise(wish);
+    Ok(map)
+}
+
+/// A range of the arena with one owner.
+pub struct Part {
+    arena: Arc<Arena>,
+    start: usize,
+    bytes: usize,
+}
+
+impl Part {
+    /// Bytes to read.
+    pub fn read(&self, at: usize, bytes: usize) -> &[u8] {
+        let start = self.checked(at, bytes);
+        // SAFETY: inside the mapping (checked), which `self.arena` keeps alive; written only
+        // through `&mut self` (rule 1).
+        unsafe { std::slice::from_raw_parts(start, bytes) }
+    }
+
+    /// Bytes to write. Never those of a pinned item's value.
+    pub fn write(&mut self, at: usize, bytes: usize) -> &mut [u8] {
+        let start = self.checked(at, bytes);
+        // SAFETY: inside the mapping (checked), which `self.arena` keeps alive; this part is the
+        // only one with this range (rule 1), and no span covers these bytes (rule 2).
+        unsafe { std::slice::from_raw_parts_mut(start, bytes) }
+    }
+
+    /// Names bytes that are about to be pinned, for [`Arena::pinned`].
+    pub fn span(&self, at: usize, bytes: usize) -> Span {
+        self.checked(at, bytes);
+        Span {
+            at: self.start + at,
+            bytes: bytes as u32,
+        }
+    }
+
+    fn checked(&self, at: usize, bytes: usize) -> *mut u8 {
+        let end = at.checked_add(bytes);
+        assert!(
+            end.is_some_and(|end| end <= self.bytes),
+            "outside of its part"
+        );
+        // SAFETY: `cut` has placed the whole part inside the mapping, and `at` is inside the part.
+        unsafe { self.arena.map.as_mut_ptr().add(self.start + at) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_apart() {
+        for huge in [HugePages::Try, HugePages::Off] {
+            let arena = Arena::reserve(4 << 20, huge).unwrap();
+            let mut parts = arena.cut(2, 2 << 20);
+            parts[0].write(0, 2 << 20).fill(1);
+            parts[1].write(0, 2 << 20).fill(2);
+            let span = parts[0].span((2 << 20) - 3, 3);
+            assert_eq!(arena.pinned(span), [1, 1, 1]);
+            assert_eq!(parts[1].read(0, 2), [2, 2]);
+            assert_eq!(parts[0].read(4096, 2), [1, 1]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "outside of its part")]
+    fn no_part_reaches_into_the_next() {
+        let arena = Arena::reserve(2 << 20, HugePages::Off).unwrap();
+        arena.cut(2, 1 << 20)[0].read((1 << 20) - 1, 2);
     }
 }

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{Eviction, SetError, SetMode, Store, VALUE_BYTES_MAX, unix_ms};
+use super::{Eviction, HugePages, SetError, SetMode, Store, VALUE_BYTES_MAX, unix_ms};
 
 const POLICIES: [Eviction; 2] = [Eviction::S3Fifo, Eviction::Lru];
 const SMALL_STORE_BYTES: usize = 2 * VALUE_BYTES_MAX;
 
 fn store(eviction: Eviction) -> Store {
-    Store::reserve(SMALL_STORE_BYTES, eviction).unwrap()
+    Store::reserve(SMALL_STORE_BYTES, eviction, HugePages::Try).unwrap()
 }
 
 fn read(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
@@ -203,7 +203,7 @@ fn s3fifo_keeps_the_hot_set_through_a_scan_and_lru_does_not() {
 #[test]
 fn several_threads_agree() {
     for policy in POLICIES {
-        let store = Store::reserve(64 * VALUE_BYTES_MAX, policy).unwrap();
+        let store = Store::reserve(64 * VALUE_BYTES_MAX, policy, HugePages::Try).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4u8 {
                 let store = &store;

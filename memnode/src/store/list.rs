@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn items_leave_in_the_order_they_came_wherever_one_is_taken_out() {
-        let mut slab = Slab::reserve(8).unwrap();
+        let mut slab = super::super::slab::testing::slab(8);
         let mut list = List::new();
         let items: Vec<u32> = (0..4u8)
             .map(|n| slab.insert(&[n], b"", 0).unwrap())

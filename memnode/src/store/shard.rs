@@ -4,11 +4,10 @@
 //! last copied byte: nothing is handed over, nothing is counted in two places. It never allocates
 //! after it was built.
 
-use std::io;
-
+use super::arena::{Part, Span};
 use super::eviction::{Eviction, Policy};
 use super::ghost::GHOST_BYTES_PER_CHUNK;
-use super::slab::{NONE, Slab, chunks_for};
+use super::slab::{CHUNK_BYTES, NONE, Slab, chunks_for};
 use super::{SetError, SetMode};
 
 /// Chunks per bucket of the index: about one bucket per 4 KiB block.
@@ -41,6 +40,8 @@ pub struct Counters {
 
 /// One shard.
 pub struct Shard {
+    /// Which one it is, for whoever pins.
+    number: u32,
     slab: Slab,
     /// First item of each chain.
     buckets: Vec<u32>,
@@ -50,26 +51,16 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Reserves a shard of so many chunks.
-    ///
-    /// # Errors
-    /// The kernel refuses the memory.
-    pub fn reserve(chunks: u32, eviction: Eviction) -> io::Result<Shard> {
-        let buckets = vec![NONE; (chunks / CHUNKS_PER_BUCKET).max(1) as usize];
-        let policy = eviction.policy(chunks);
-        let slab = Slab::reserve(chunks)?;
-        Ok(Shard {
-            slab,
-            buckets,
-            policy,
+    /// A shard of so many chunks in its part of the arena.
+    pub fn new(number: u32, part: Part, chunks: u32, eviction: Eviction) -> Shard {
+        Shard {
+            number,
+            slab: Slab::new(part, chunks),
+            buckets: vec![NONE; (chunks / CHUNKS_PER_BUCKET).max(1) as usize],
+            policy: eviction.policy(chunks),
             eviction,
             counters: Counters::default(),
-        })
-    }
-
-    /// Keeps the values out of swap.
-    pub fn lock_memory(&self) -> io::Result<()> {
-        self.slab.lock()
+        }
     }
 
     /// The counters now.
@@ -81,6 +72,15 @@ impl Shard {
         }
     }
 
+    /// Starts to count anew, except for what is held now.
+    pub fn forget_counts(&mut self) {
+        self.counters = Counters {
+            items: self.counters.items,
+            item_bytes: self.counters.item_bytes,
+            ..Counters::default()
+        };
+    }
+
     /// The item under `key`, read and counted; `None` is a miss.
     pub fn get(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> Option<Value<'_>> {
         let Some(item) = self.find_live(hash, key, now_ms) else {
@@ -90,8 +90,9 @@ impl Shard {
         self.counters.hits += 1;
         self.policy.touched(&mut self.slab, item);
         Some(Value {
-            slab: &self.slab,
+            slab: &mut self.slab,
             item,
+            number: self.number,
         })
     }
 
@@ -99,9 +100,52 @@ impl Shard {
     pub fn peek(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> Option<Value<'_>> {
         let item = self.find_live(hash, key, now_ms)?;
         Some(Value {
-            slab: &self.slab,
+            slab: &mut self.slab,
             item,
+            number: self.number,
         })
+    }
+
+    /// Was the key there? Good news for it, and no read.
+    pub fn touch(&mut self, hash: u32, key: &[u8], now_ms: impl Fn() -> u64) -> bool {
+        let found = self.find_live(hash, key, now_ms);
+        if let Some(item) = found {
+            self.policy.touched(&mut self.slab, item);
+        }
+        found.is_some()
+    }
+
+    /// Changes when an item expires; `None`: no such key, else whether it was changed.
+    pub fn expire(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        now_ms: impl Fn() -> u64,
+        change: impl FnOnce(u64) -> Option<u64>,
+    ) -> Option<bool> {
+        let item = self.find_live(hash, key, now_ms)?;
+        let changed = change(self.slab.expires_ms(item));
+        if let Some(at) = changed {
+            self.slab.set_expires_ms(item, at);
+        }
+        Some(changed.is_some())
+    }
+
+    /// How many chains the index has.
+    pub fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Shows each live key of one chain.
+    pub fn each_key(&self, bucket: usize, now_ms: u64, mut found: impl FnMut(&[u8])) {
+        let mut item = self.buckets.get(bucket).copied().unwrap_or(NONE);
+        while item != NONE {
+            let expires_ms = self.slab.expires_ms(item);
+            if expires_ms == 0 || expires_ms > now_ms {
+                found(self.slab.key(item));
+            }
+            item = self.slab.chain(item);
+        }
     }
 
     /// Stores a value; `false` if `mode` forbids it. `expires_ms` `None` keeps what is there.
@@ -127,7 +171,7 @@ impl Shard {
         self.counters.sets += 1;
         let kept = found.map_or(0, |item| self.slab.expires_ms(item));
         let item = match found {
-            Some(item) if self.slab.chunks_of(item) == wanted => {
+            Some(item) if self.slab.chunks_of(item) == wanted && !self.slab.is_pinned(item) => {
                 self.counters.item_bytes -= self.slab.value_bytes(item) as u64;
                 self.counters.item_bytes += value.len() as u64;
                 self.slab.overwrite(item, value);
@@ -159,6 +203,11 @@ impl Shard {
             }
         }
         self.policy = self.eviction.policy(self.slab.chunks());
+    }
+
+    /// Takes away a pin that [`Value::pin`] has set.
+    pub fn unpin(&mut self, item: u32) {
+        self.slab.unpin(item);
     }
 
     fn insert(&mut self, hash: u32, key: &[u8], value: &[u8]) -> Option<u32> {
@@ -230,10 +279,12 @@ impl Shard {
     }
 }
 
-/// A value in its chunks, readable while the shard is locked.
+/// A value in its chunks, readable while the shard is locked, and longer once it is pinned.
 pub struct Value<'a> {
-    slab: &'a Slab,
+    slab: &'a mut Slab,
     item: u32,
+    /// Which shard this is.
+    number: u32,
 }
 
 impl Value<'_> {
@@ -255,8 +306,25 @@ impl Value<'_> {
         self.slab.expires_ms(self.item)
     }
 
+    /// What it takes in memory, key, header and index included, in bytes.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        self.slab.chunks_of(self.item) as usize * (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK)
+    }
+
     /// Appends it to `out`.
     pub fn copy_to(&self, out: &mut Vec<u8>) {
         self.slab.read_value(self.item, out);
+    }
+
+    /// Which shard holds it.
+    pub(super) fn shard(&self) -> u32 {
+        self.number
+    }
+
+    /// Pins it, so that it can be sent from where it lies; `None` if it has too many pins already.
+    /// The item's number is for [`Shard::unpin`].
+    pub(super) fn pin(&mut self, found: impl FnMut(Span)) -> Option<u32> {
+        self.slab.pin(self.item, found).then_some(self.item)
     }
 }

@@ -11,7 +11,7 @@
 //!   first chunk, 1048 bytes, little endian
 //!   0      4      8      12      16     20      24    26      27     28        36
 //!   +------+------+------+-------+------+-------+-----+-------+------+---------+-----+-------
-//!   | link | prev | next | chain | hash | value | key | queue | seen | expires | key | value
+//!   | link | prev | next | chain | hash | value | key | marks | pins | expires | key | value
 //!   |      |      |      |       |      | bytes | len |       |      |   ms    |     | ...
 //!   +------+------+------+-------+------+-------+-----+-------+------+---------+-----+-------
 //!   any further chunk
@@ -21,12 +21,13 @@
 //!   +------+----------------------------------------------------------------------------------
 //! ```
 //!
+//! While an item is pinned its value is being sent from where it lies: it is not written over, and
+//! if it is removed meanwhile its chunks come back with the last pin.
+//!
 //! The chunk size is chosen so that a 4 KiB block with its envelope and its 16-byte key fills
 //! exactly four: 4192 bytes, 2.3 % more than 4096 (asserted below).
 
-use std::io;
-
-use super::arena::Arena;
+use super::arena::{Part, Span};
 
 /// Size of a chunk in bytes.
 pub const CHUNK_BYTES: usize = 1048;
@@ -38,10 +39,17 @@ const CHAIN_AT: usize = NEXT_AT + 4;
 const HASH_AT: usize = CHAIN_AT + 4;
 const VALUE_BYTES_AT: usize = HASH_AT + 4;
 const KEY_BYTES_AT: usize = VALUE_BYTES_AT + 4;
-const QUEUE_AT: usize = KEY_BYTES_AT + 2;
-const SEEN_AT: usize = QUEUE_AT + 1;
-const EXPIRES_AT: usize = SEEN_AT + 1;
+const MARKS_AT: usize = KEY_BYTES_AT + 2;
+const PINS_AT: usize = MARKS_AT + 1;
+const EXPIRES_AT: usize = PINS_AT + 1;
 const KEY_AT: usize = EXPIRES_AT + 8;
+
+/// In the marks: which queue of its policy the item is in.
+const QUEUE_BITS: u8 = 0b011;
+/// In the marks: read since its policy last looked.
+const SEEN_BIT: u8 = 0b100;
+/// In the marks: removed, and pinned still.
+const GONE_BIT: u8 = 0b1000;
 
 /// Room for key and value in the first chunk of an item.
 const FIRST_ROOM: usize = CHUNK_BYTES - KEY_AT;
@@ -65,7 +73,7 @@ pub const fn chunks_for(key_bytes: usize, value_bytes: usize) -> u32 {
 
 /// The chunks of one shard.
 pub struct Slab {
-    arena: Arena,
+    part: Part,
     /// How many chunks there are.
     chunks: u32,
     /// Chunks from here on were never used; their pages cost nothing yet.
@@ -77,24 +85,15 @@ pub struct Slab {
 }
 
 impl Slab {
-    /// Reserves room for `chunks` chunks.
-    ///
-    /// # Errors
-    /// The kernel refuses the memory.
-    pub fn reserve(chunks: u32) -> io::Result<Slab> {
-        let arena = Arena::reserve(chunks as usize * CHUNK_BYTES)?;
-        Ok(Slab {
-            arena,
+    /// All chunks that fit into a part of the arena.
+    pub fn new(part: Part, chunks: u32) -> Slab {
+        Slab {
+            part,
             chunks,
             fresh: 0,
             free: NONE,
             free_chunks: chunks,
-        })
-    }
-
-    /// Keeps the chunks out of swap; see [`Arena::lock`].
-    pub fn lock(&self) -> io::Result<()> {
-        self.arena.lock()
+        }
     }
 
     /// How many chunks there are.
@@ -125,14 +124,49 @@ impl Slab {
         self.set_word(first, NEXT_AT, NONE);
         self.set_word(first, CHAIN_AT, NONE);
         self.write(first, key, value);
-        self.set_queue(first, 0);
-        self.set_seen(first, false);
+        self.set_byte(first, MARKS_AT, 0);
+        self.set_byte(first, PINS_AT, 0);
         self.set_expires_ms(first, 0);
         Some(first)
     }
 
-    /// Gives an item's chunks back; returns how many.
-    pub fn remove(&mut self, item: u32) -> u32 {
+    /// Gives an item's chunks back, at once or with its last pin.
+    pub fn remove(&mut self, item: u32) {
+        if self.byte(item, PINS_AT) > 0 {
+            let marks = self.byte(item, MARKS_AT);
+            self.set_byte(item, MARKS_AT, marks | GONE_BIT);
+        } else {
+            self.free_item(item);
+        }
+    }
+
+    /// Pins an item and names where its value lies; `false` if it has as many pins as it can have.
+    pub fn pin(&mut self, item: u32, mut found: impl FnMut(Span)) -> bool {
+        let pins = self.byte(item, PINS_AT);
+        if pins == u8::MAX {
+            return false;
+        }
+        self.set_byte(item, PINS_AT, pins + 1);
+        self.each_run(item, |slab, at, bytes| found(slab.part.span(at, bytes)));
+        true
+    }
+
+    /// Takes a pin away.
+    pub fn unpin(&mut self, item: u32) {
+        let pins = self.byte(item, PINS_AT);
+        debug_assert!(pins > 0);
+        self.set_byte(item, PINS_AT, pins - 1);
+        if pins == 1 && self.byte(item, MARKS_AT) & GONE_BIT != 0 {
+            self.free_item(item);
+        }
+    }
+
+    /// Is its value being sent?
+    pub fn is_pinned(&self, item: u32) -> bool {
+        self.byte(item, PINS_AT) > 0
+    }
+
+    fn free_item(&mut self, item: u32) {
         let mut chunk = item;
         let mut returned = 0;
         while chunk != NONE {
@@ -143,11 +177,11 @@ impl Slab {
             chunk = following;
         }
         self.free_chunks += returned;
-        returned
     }
 
-    /// Writes another value over an item of the same number of chunks.
+    /// Writes another value over an item of the same number of chunks that is not pinned.
     pub fn overwrite(&mut self, item: u32, value: &[u8]) {
+        debug_assert!(!self.is_pinned(item));
         let key_bytes = self.key_bytes(item);
         debug_assert_eq!(self.chunks_of(item), chunks_for(key_bytes, value.len()));
         self.set_word(item, VALUE_BYTES_AT, value.len() as u32);
@@ -167,18 +201,17 @@ impl Slab {
 
     fn write(&mut self, item: u32, key: &[u8], value: &[u8]) {
         self.set_word(item, VALUE_BYTES_AT, value.len() as u32);
-        let chunk = self.chunk_mut(item);
-        chunk[KEY_BYTES_AT..][..2].copy_from_slice(&(key.len() as u16).to_le_bytes());
-        chunk[KEY_AT..][..key.len()].copy_from_slice(key);
+        let key_bytes = (key.len() as u16).to_le_bytes();
+        self.put(item, KEY_BYTES_AT, &key_bytes);
+        self.put(item, KEY_AT, key);
         self.write_value(item, key.len(), value);
     }
 
     fn write_value(&mut self, item: u32, key_bytes: usize, value: &[u8]) {
         let (mut chunk, mut from, mut rest) = (item, KEY_AT + key_bytes, value);
         loop {
-            let room = &mut self.chunk_mut(chunk)[from..];
-            let (now, later) = rest.split_at(rest.len().min(room.len()));
-            room[..now.len()].copy_from_slice(now);
+            let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - from));
+            self.put(chunk, from, now);
             if later.is_empty() {
                 return;
             }
@@ -188,24 +221,29 @@ impl Slab {
 
     /// Appends an item's value to `out`.
     pub fn read_value(&self, item: u32, out: &mut Vec<u8>) {
+        out.reserve(self.value_bytes(item));
+        self.each_run(item, |slab, at, bytes| {
+            out.extend_from_slice(slab.part.read(at, bytes));
+        });
+    }
+
+    /// Names each run of an item's value, in order: where it lies in the part, and its bytes.
+    fn each_run(&self, item: u32, mut found: impl FnMut(&Slab, usize, usize)) {
         let (mut chunk, mut from) = (item, KEY_AT + self.key_bytes(item));
         let mut rest = self.value_bytes(item);
-        out.reserve(rest);
-        loop {
-            let room = &self.chunk(chunk)[from..];
-            let now = rest.min(room.len());
-            out.extend_from_slice(&room[..now]);
-            rest -= now;
-            if rest == 0 {
-                return;
+        while rest > 0 {
+            let now = rest.min(CHUNK_BYTES - from);
+            if now > 0 {
+                found(self, place(chunk, from), now);
             }
+            rest -= now;
             (chunk, from) = (self.word(chunk, LINK_AT), PREV_AT);
         }
     }
 
     /// An item's key.
     pub fn key(&self, item: u32) -> &[u8] {
-        &self.chunk(item)[KEY_AT..][..self.key_bytes(item)]
+        self.part.read(place(item, KEY_AT), self.key_bytes(item))
     }
 
     /// Length of an item's value in bytes.
@@ -220,13 +258,13 @@ impl Slab {
 
     /// When an item expires, in milliseconds of Unix time; 0 is never.
     pub fn expires_ms(&self, item: u32) -> u64 {
-        let place = self.chunk(item)[EXPIRES_AT..].first_chunk().copied();
-        u64::from_le_bytes(place.unwrap_or_default())
+        let bytes = self.part.read(place(item, EXPIRES_AT), 8).first_chunk();
+        u64::from_le_bytes(bytes.copied().unwrap_or_default())
     }
 
     /// Sets when an item expires, in milliseconds of Unix time; 0 is never.
     pub fn set_expires_ms(&mut self, item: u32, expires_ms: u64) {
-        self.chunk_mut(item)[EXPIRES_AT..][..8].copy_from_slice(&expires_ms.to_le_bytes());
+        self.put(item, EXPIRES_AT, &expires_ms.to_le_bytes());
     }
 
     /// The hash an item was inserted with.
@@ -266,47 +304,81 @@ impl Slab {
 
     /// Which queue of its policy the item is in; the policy gives the number its meaning.
     pub fn queue(&self, item: u32) -> u8 {
-        self.chunk(item)[QUEUE_AT]
+        self.byte(item, MARKS_AT) & QUEUE_BITS
     }
 
     /// Notes which queue the item is in.
     pub fn set_queue(&mut self, item: u32, queue: u8) {
-        self.chunk_mut(item)[QUEUE_AT] = queue;
+        let others = self.byte(item, MARKS_AT) & !QUEUE_BITS;
+        self.set_byte(item, MARKS_AT, others | (queue & QUEUE_BITS));
     }
 
     /// Was the item read since its policy last looked?
     pub fn seen(&self, item: u32) -> bool {
-        self.chunk(item)[SEEN_AT] != 0
+        self.byte(item, MARKS_AT) & SEEN_BIT != 0
     }
 
     /// Marks the item as read, or not.
     pub fn set_seen(&mut self, item: u32, seen: bool) {
-        let mark = &mut self.chunk_mut(item)[SEEN_AT];
-        if *mark != u8::from(seen) {
-            *mark = u8::from(seen);
+        let marks = self.byte(item, MARKS_AT);
+        let wanted = if seen {
+            marks | SEEN_BIT
+        } else {
+            marks & !SEEN_BIT
+        };
+        if wanted != marks {
+            self.set_byte(item, MARKS_AT, wanted);
         }
     }
 
     fn key_bytes(&self, item: u32) -> usize {
-        let place = self.chunk(item)[KEY_BYTES_AT..].first_chunk().copied();
-        usize::from(u16::from_le_bytes(place.unwrap_or_default()))
+        let bytes = self.part.read(place(item, KEY_BYTES_AT), 2).first_chunk();
+        usize::from(u16::from_le_bytes(bytes.copied().unwrap_or_default()))
     }
 
-    fn chunk(&self, chunk: u32) -> &[u8] {
-        &self.arena.bytes()[chunk as usize * CHUNK_BYTES..][..CHUNK_BYTES]
+    fn byte(&self, chunk: u32, at: usize) -> u8 {
+        self.part.read(place(chunk, at), 1)[0]
     }
 
-    fn chunk_mut(&mut self, chunk: u32) -> &mut [u8] {
-        &mut self.arena.bytes_mut()[chunk as usize * CHUNK_BYTES..][..CHUNK_BYTES]
+    fn set_byte(&mut self, chunk: u32, at: usize, byte: u8) {
+        self.part.write(place(chunk, at), 1)[0] = byte;
     }
 
     fn word(&self, chunk: u32, at: usize) -> u32 {
-        let place = self.chunk(chunk)[at..].first_chunk().copied();
-        u32::from_le_bytes(place.unwrap_or_default())
+        let bytes = self.part.read(place(chunk, at), 4).first_chunk();
+        u32::from_le_bytes(bytes.copied().unwrap_or_default())
     }
 
     fn set_word(&mut self, chunk: u32, at: usize, word: u32) {
-        self.chunk_mut(chunk)[at..][..4].copy_from_slice(&word.to_le_bytes());
+        self.put(chunk, at, &word.to_le_bytes());
+    }
+
+    /// Writes some bytes of a chunk and borrows no others.
+    fn put(&mut self, chunk: u32, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= CHUNK_BYTES);
+        self.part
+            .write(place(chunk, at), bytes.len())
+            .copy_from_slice(bytes);
+    }
+}
+
+/// Where a byte of a chunk lies in the part.
+fn place(chunk: u32, at: usize) -> usize {
+    chunk as usize * CHUNK_BYTES + at
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! A slab with an arena of its own.
+
+    use super::super::arena::{Arena, HugePages};
+    use super::{CHUNK_BYTES, Slab};
+
+    /// A slab of so many chunks.
+    pub fn slab(chunks: u32) -> Slab {
+        let bytes = chunks as usize * CHUNK_BYTES;
+        let arena = Arena::reserve(bytes, HugePages::Off).unwrap();
+        Slab::new(arena.cut(1, bytes).remove(0), chunks)
     }
 }
 
@@ -316,7 +388,7 @@ mod tests {
 
     #[test]
     fn values_of_every_length_read_back_and_give_their_chunks_back() {
-        let mut slab = Slab::reserve(64).unwrap();
+        let mut slab = testing::slab(64);
         let content: Vec<u8> = (0..40_000u32).map(|n| (n % 251) as u8).collect();
         for bytes in (0..5000).chain([40_000]) {
             let item = slab
@@ -327,14 +399,36 @@ mod tests {
             let mut out = Vec::new();
             slab.read_value(item, &mut out);
             assert_eq!(out, content[..bytes], "{bytes}");
-            assert_eq!(slab.remove(item), chunks_for(16, bytes));
+            assert_eq!(slab.chunks_of(item), chunks_for(16, bytes));
+            slab.remove(item);
             assert_eq!(slab.free_chunks(), 64);
         }
     }
 
     #[test]
+    fn a_pinned_item_outlives_its_removal_and_not_its_last_pin() {
+        let mut slab = testing::slab(8);
+        let item = slab.insert(b"k", &[7; 3000], 7).unwrap();
+        let mut bytes = 0;
+        assert!(slab.pin(item, |span| bytes += span.len()));
+        assert!(slab.pin(item, |_| {}));
+        assert_eq!(bytes, 3000);
+        slab.remove(item);
+        assert_eq!(slab.free_chunks(), 5);
+        slab.unpin(item);
+        assert_eq!(slab.free_chunks(), 5);
+        slab.unpin(item);
+        assert_eq!(slab.free_chunks(), 8);
+        let item = slab.insert(b"k", &[7; 3000], 7).unwrap();
+        assert!((0..255).all(|_| slab.pin(item, |_| {})));
+        assert!(!slab.pin(item, |_| {}), "one more than can be counted");
+        (0..255).for_each(|_| slab.unpin(item));
+        assert!(!slab.is_pinned(item));
+    }
+
+    #[test]
     fn an_item_that_does_not_fit_takes_nothing() {
-        let mut slab = Slab::reserve(4).unwrap();
+        let mut slab = testing::slab(4);
         assert_eq!(slab.insert(b"k", &[0; 5000], 7), None);
         assert_eq!(slab.free_chunks(), 4);
         assert!(slab.insert(b"k", &[0; 4100], 7).is_some());

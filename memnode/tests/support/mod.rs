@@ -106,6 +106,22 @@ impl Wire {
         assert_eq!(got, String::from_utf8_lossy(bytes));
     }
 
+    /// The next bytes, whatever they are.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut got = vec![0; count];
+        self.0.read_exact(&mut got).unwrap();
+        got
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.bytes(1));
+        }
+        String::from_utf8_lossy(&line).trim_end().to_string()
+    }
+
     /// Sends a line and expects bytes back.
     pub fn ask(&mut self, line: &str, reply: &str) {
         self.send(format!("{line}\r\n").as_bytes());

@@ -1,0 +1,103 @@
+//! CONFIG: what `redis-benchmark` and exporters ask, and the one setting that can be changed.
+//!
+//! Called through the table of commands. A node takes its settings when it starts; `timeout`, how
+//! long a silent client may stay, can be changed while it runs.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use wire::resp::number::parse_decimal;
+
+use super::{Context, glob, unknown_subcommand, wrong_arguments};
+
+/// CONFIG GET pattern...|SET name value...|RESETSTAT
+pub fn config(context: &mut Context<'_>) {
+    let word = context.args.get(1).to_ascii_uppercase();
+    match (word.as_slice(), context.args.len()) {
+        (b"GET", 3..) => get(context),
+        (b"SET", 4..) if context.args.len().is_multiple_of(2) => set(context),
+        (b"GET" | b"SET", _) => {
+            let name = format!("config|{}", String::from_utf8_lossy(&word).to_lowercase());
+            wrong_arguments(context, &name);
+        }
+        (b"RESETSTAT", 2) => {
+            context.shared.forget_counts();
+            context.reply.simple("OK");
+        }
+        (b"REWRITE", 2) => {
+            let text = "ERR The server is running without a config file";
+            context.reply.error(text);
+        }
+        _ => unknown_subcommand(context, "CONFIG"),
+    }
+}
+
+fn settings(context: &Context<'_>) -> Vec<(&'static str, String)> {
+    let shared = context.shared;
+    let policy = shared.config.eviction.name();
+    vec![
+        ("save", String::new()),
+        ("appendonly", "no".to_string()),
+        ("databases", "1".to_string()),
+        ("maxclients", shared.budget.connections_max.to_string()),
+        ("maxmemory", shared.config.memory_bytes.to_string()),
+        ("maxmemory-policy", policy.to_string()),
+        (
+            "proto-max-bulk-len",
+            crate::store::VALUE_BYTES_MAX.to_string(),
+        ),
+        ("io-threads", shared.config.workers.to_string()),
+        ("timeout", shared.idle_s_max.load(Relaxed).to_string()),
+        ("tcp-keepalive", crate::server::KEEPALIVE_S.to_string()),
+        ("cluster-enabled", "no".to_string()),
+        ("slowlog-log-slower-than", "-1".to_string()),
+        ("slowlog-max-len", "0".to_string()),
+        ("latency-monitor-threshold", "0".to_string()),
+    ]
+}
+
+fn get(context: &mut Context<'_>) {
+    let args = context.args;
+    let mut found = settings(context);
+    found.retain(|(name, _)| {
+        args.from(2)
+            .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+    });
+    context.reply.map(found.len());
+    for (name, value) in found {
+        context.reply.bulk(name.as_bytes());
+        context.reply.bulk(value.as_bytes());
+    }
+}
+
+fn set(context: &mut Context<'_>) {
+    let args = context.args;
+    let known = settings(context);
+    let mut idle_s = None;
+    for index in (2..args.len()).step_by(2) {
+        let name = String::from_utf8_lossy(&args.get(index)[..args.get(index).len().min(64)]);
+        let name = name.to_lowercase();
+        let failed = |why: &str| {
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+        };
+        if name == "timeout" {
+            let seconds = parse_decimal(args.get(index + 1));
+            match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+                Some(seconds) => idle_s = Some(seconds),
+                None => {
+                    let text = failed("argument couldn't be parsed into an integer");
+                    return context.reply.error(&text);
+                }
+            }
+        } else if known.iter().any(|(known, _)| *known == name) {
+            return context.reply.error(&failed("can't set immutable config"));
+        } else {
+            let text =
+                format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
+            return context.reply.error(&text);
+        }
+    }
+    if let Some(seconds) = idle_s {
+        context.shared.idle_s_max.store(seconds, Relaxed);
+    }
+    context.reply.simple("OK");
+}
