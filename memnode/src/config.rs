@@ -63,6 +63,8 @@ pub struct Config {
     pub huge_pages: HugePages,
     /// How long a silent client may stay; zero: for ever. CONFIG SET timeout changes it.
     pub idle_time_max: Duration,
+    /// How long a node that was told to end goes on serving the connections it has.
+    pub grace: Duration,
     /// Whether SHUTDOWN ends the node; not where it is a part of another program.
     pub shutdown_allowed: bool,
     /// How long a connection may stay without having said the password: it holds a place.
@@ -83,6 +85,7 @@ impl Config {
             busy_poll_us_max: BUSY_POLL_US_MAX,
             huge_pages: HugePages::default(),
             idle_time_max: Duration::ZERO,
+            grace: Duration::ZERO,
             shutdown_allowed: false,
             stranger_time_max: STRANGER_TIME_MAX,
         }

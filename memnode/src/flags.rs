@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::tool::{Tool, ToolFlags};
+
 /// Lends this machine's memory to its neighbours: a cache of file blocks that speaks the Redis
 /// protocol. Settings: flag, then MEMNODE_* variable, then file, then default.
 #[derive(Debug, Parser)]
@@ -22,20 +24,38 @@ pub struct Command {
 enum Verb {
     /// Serve; the same as no command at all
     Serve(Flags),
+    /// What a running node holds and how often it helped
+    Stat(ToolFlags),
+    /// How far a node is: round trips
+    Ping(ToolFlags),
+    /// How fast 4 KiB blocks go to a node and back
+    Bench(ToolFlags),
 }
 
 impl Command {
-    /// The flags, wherever they were written.
-    pub fn flags(self) -> Flags {
+    /// What is to be done.
+    pub fn task(self) -> Task {
         match self.verb {
-            Some(Verb::Serve(flags)) => flags,
-            None => self.flags,
+            None => Task::Serve(self.flags),
+            Some(Verb::Serve(flags)) => Task::Serve(flags),
+            Some(Verb::Stat(flags)) => Task::Ask(Tool::Stat, flags),
+            Some(Verb::Ping(flags)) => Task::Ask(Tool::Ping, flags),
+            Some(Verb::Bench(flags)) => Task::Ask(Tool::Bench, flags),
         }
     }
 }
 
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    /// Be a node.
+    Serve(Flags),
+    /// Ask one.
+    Ask(Tool, ToolFlags),
+}
+
 /// What can be set on the command line, or by the variable of the same name.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
     /// Where to listen [default: 127.0.0.1:7420]
     #[arg(long, env = "MEMNODE_LISTEN", value_name = "HOST:PORT")]
@@ -62,6 +82,19 @@ pub struct Flags {
     /// File that holds the password clients must say (AUTH)
     #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+
+    /// Where /metrics (Prometheus) and /healthz are served over HTTP; nowhere if not said
+    #[arg(long, env = "MEMNODE_METRICS", value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
+
+    /// After SIGTERM, serve the connections that are left for so many seconds; a second signal ends
+    /// at once [default: 0]
+    #[arg(long, env = "MEMNODE_GRACE", value_name = "SECONDS")]
+    pub grace: Option<u64>,
+
+    /// How log lines on stderr look [default: text]
+    #[arg(long, env = "MEMNODE_LOG_FORMAT", value_name = "text|json")]
+    pub log_format: Option<String>,
 
     /// Let everybody in who can reach the address
     #[arg(
@@ -92,7 +125,9 @@ mod tests {
             &["memnode", "--memory", "1GiB"][..],
             &["memnode", "serve", "--memory", "1GiB"],
         ] {
-            let flags = Command::try_parse_from(line).unwrap().flags();
+            let Task::Serve(flags) = Command::try_parse_from(line).unwrap().task() else {
+                panic!("{line:?} does not serve");
+            };
             assert_eq!(flags.memory.as_deref(), Some("1GiB"));
         }
     }

@@ -14,6 +14,7 @@
 
 mod commands;
 mod config;
+pub mod metrics;
 mod reply;
 mod server;
 pub mod size;

@@ -30,6 +30,9 @@ use worker::{Admitted, Worker};
 /// How long accepting pauses when the process has run out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether the last connection has gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
 /// Why a node cannot be built or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +79,14 @@ pub struct Stats {
     pub commands: u64,
     /// Connections open now.
     pub connections: u64,
+    /// All the memory it may take, in bytes.
+    pub memory_bytes: u64,
+    /// What connections hold beyond their turn: unfinished requests, unsent replies. In bytes.
+    pub buffered_bytes: u64,
+    /// Blocks given up because their time had come.
+    pub expirations: u64,
+    /// Connections turned away because all places were taken.
+    pub rejected: u64,
 }
 
 /// A memory node, its memory reserved. Cheap to clone: all clones are one node.
@@ -126,8 +137,30 @@ impl Node {
         self.shared.stats()
     }
 
-    /// Serves `listener` until `shutdown` ends, then closes every connection and returns. Needs a
-    /// tokio runtime only for accepting; serving has its own threads.
+    /// Changes what clients have to say first. Who has said the old password stays.
+    pub fn set_password(&self, password: Option<Vec<u8>>) {
+        *self.shared.password.write() = password;
+    }
+
+    /// Changes how long a silent client may stay; zero: for ever.
+    pub fn set_idle_time_max(&self, time: Duration) {
+        self.shared.idle_s_max.store(time.as_secs(), Relaxed);
+    }
+
+    /// Was it told to end, and serves the connections that are left?
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Relaxed)
+    }
+
+    /// Ends it now, as SHUTDOWN does: no grace.
+    pub fn end(&self) {
+        self.shared.end.notify_one();
+    }
+
+    /// Serves `listener` until `shutdown` ends. No new connections then; those that are left are
+    /// served until they go, for [`Config::grace`] at most, and then closed. Needs a tokio
+    /// runtime only for accepting; serving has its own threads.
     ///
     /// # Errors
     /// [`NodeError::Serve`]: the socket is not one to listen on, or no thread can be started.
@@ -143,18 +176,38 @@ impl Node {
             .map(|index| Worker::start(index, self.shared.clone(), stopped.clone()))
             .collect();
         let workers = workers?;
-        tokio::select! {
-            () = accept_all(&listener, &self.shared, &workers) => {}
-            () = look_around(&self.shared) => {}
-            () = self.shared.end.notified() => {}
-            () = shutdown => {}
-        }
+        let gently = tokio::select! {
+            () = accept_all(&listener, &self.shared, &workers) => false,
+            () = look_around(&self.shared) => false,
+            () = self.shared.end.notified() => false,
+            () = shutdown => true,
+        };
         drop(listener);
+        if gently {
+            self.drain().await;
+        }
         let _ = stop.send(true);
         for worker in workers {
             worker.join().await;
         }
         Ok(())
+    }
+}
+
+impl Node {
+    /// Waits for the connections that are left, not longer than the grace.
+    async fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+        let empty = async {
+            while self.shared.clients.len() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = empty => {}
+            () = tokio::time::sleep(self.shared.config.grace) => {}
+            () = self.shared.end.notified() => {}
+        }
     }
 }
 

@@ -39,6 +39,12 @@ pub struct Settings {
     pub idle_time_max: Duration,
     /// What clients have to say first.
     pub password: Option<Vec<u8>>,
+    /// Where `/metrics` is served.
+    pub metrics: Option<Listen>,
+    /// How long to go on after the word to end.
+    pub grace: Duration,
+    /// Log lines as JSON.
+    pub log_json: bool,
 }
 
 /// The file: the same names as the flags.
@@ -51,6 +57,9 @@ struct File {
     hugepages: Option<String>,
     idle_timeout: Option<u64>,
     password_file: Option<PathBuf>,
+    metrics: Option<String>,
+    grace: Option<u64>,
+    log_format: Option<String>,
     no_auth: bool,
 }
 
@@ -74,6 +83,7 @@ impl Settings {
             .or(file.memory)
             .unwrap_or_else(|| "auto".to_string());
         let eviction = flags.eviction.or(file.eviction);
+        let metrics = flags.metrics.or(file.metrics);
         let huge_pages = flags.hugepages.or(file.hugepages);
         let idle_s_max = flags.idle_timeout.or(file.idle_timeout).unwrap_or(0);
         Ok(Settings {
@@ -84,6 +94,9 @@ impl Settings {
                 .map_or(Ok(HugePages::default()), |name| read_huge_pages(&name))?,
             idle_time_max: Duration::from_secs(idle_s_max),
             password,
+            metrics: metrics.map(|text| Listen::parse(&text)).transpose()?,
+            grace: Duration::from_secs(flags.grace.or(file.grace).unwrap_or(0)),
+            log_json: read_log_format(flags.log_format.or(file.log_format).as_deref())?,
         })
     }
 }
@@ -111,7 +124,11 @@ fn read_file(named: Option<&Path>) -> Result<File, Failure> {
     })
 }
 
-fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads the password file; spaces and ends of lines behind the password do not count.
+///
+/// # Errors
+/// It cannot be read, is empty or too long.
+pub fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
     let refuse = |why: String| {
         // A file that is there may be somebody's: it is not to be overwritten.
@@ -161,6 +178,18 @@ fn read_eviction(name: &str) -> Result<Eviction, Failure> {
             "memnode --eviction s3fifo",
         )
     })
+}
+
+fn read_log_format(name: Option<&str>) -> Result<bool, Failure> {
+    match name {
+        None | Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        Some(name) => Err(Failure::usage(
+            format!("--log-format {name} is not known"),
+            "there are two: text for people, json for programs",
+            "memnode --log-format json",
+        )),
+    }
 }
 
 fn read_huge_pages(name: &str) -> Result<HugePages, Failure> {

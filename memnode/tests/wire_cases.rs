@@ -176,6 +176,12 @@ fn the_server_itself() {
             "-ERR Invalid number of arguments specified for command\r\n",
         ),
         ("COMMAND INFO nonsense", "*1\r\n$-1\r\n"),
+    ]);
+}
+
+#[test]
+fn settings_and_clients() {
+    run(&[
         (
             "COMMAND INFO get",
             "*1\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
@@ -285,12 +291,12 @@ fn values_that_are_replaced_while_they_are_sent_arrive_whole() {
     let node = Embedded::small();
     let mut slow = node.connect();
     let mut writer = node.connect();
-    let value = |byte: u8| vec![byte; 60_000];
+    let value = |byte: u8| vec![byte; 100_000];
     for round in 0..20u8 {
         writer.command(&[b"SET", b"k", &value(round)]);
         writer.expect(b"+OK\r\n");
         slow.send(b"GET k\r\n".repeat(16).as_slice());
-        slow.expect(b"$60000\r\n");
+        slow.expect(b"$100000\r\n");
         for other in 0..60u8 {
             writer.command(&[b"SET", &[other], &vec![0xee; 1 << 20]]);
             writer.expect(b"+OK\r\n");
@@ -304,9 +310,9 @@ fn values_that_are_replaced_while_they_are_sent_arrive_whole() {
             if head == "$-1" {
                 continue; // asked for after it was evicted
             }
-            assert_eq!(head, "$60000");
-            let byte = slow.bytes(60_002);
-            let whole = byte[..60_000].iter().all(|b| *b == byte[0]);
+            assert_eq!(head, "$100000");
+            let byte = slow.bytes(100_002);
+            let whole = byte[..100_000].iter().all(|b| *b == byte[0]);
             assert!(
                 whole && (byte[0] == round || byte[0] == 0xff),
                 "round {round}"

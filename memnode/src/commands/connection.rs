@@ -47,7 +47,7 @@ pub fn quit(context: &mut Context<'_>) {
 /// RESET: as a fresh connection.
 pub fn reset(context: &mut Context<'_>) {
     context.session.resp3 = false;
-    context.session.authenticated = context.shared.config.password.is_none();
+    context.session.authenticated = context.shared.password.read().is_none();
     context.session.client.facts.names.lock().name.clear();
     context.reply.simple("RESET");
 }
@@ -60,7 +60,7 @@ pub fn auth(context: &mut Context<'_>) {
         3 => (args.get(1), args.get(2)),
         _ => return context.reply.error("ERR syntax error"),
     };
-    if context.shared.config.password.is_none() && args.len() == 2 {
+    if context.shared.password.read().is_none() && args.len() == 2 {
         return context.reply.error(NO_PASSWORD);
     }
     if log_in(context, user, password) {
@@ -129,7 +129,7 @@ fn greet(context: &mut Context<'_>) {
 
 /// Checks a password; a wrong one is answered, and ends the connection.
 fn log_in(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> bool {
-    let right = match &context.shared.config.password {
+    let right = match &*context.shared.password.read() {
         Some(expected) => same(expected, password) & (user == b"default"),
         None => user == b"default",
     };

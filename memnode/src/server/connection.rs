@@ -141,7 +141,7 @@ impl Connection {
         // One-block round trips are the point: never wait to fill a packet.
         let _ = stream.set_nodelay(true);
         keep_alive(&stream);
-        let authenticated = shared.config.password.is_none();
+        let authenticated = shared.password.read().is_none();
         let session = Session {
             client,
             authenticated,

@@ -5,10 +5,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::Stats;
@@ -41,6 +42,10 @@ pub struct Shared {
     pub rate: AtomicU64,
     /// How long a silent client may stay, in seconds; 0: for ever.
     pub idle_s_max: AtomicU64,
+    /// What clients have to say first. Begins as configured.
+    pub password: RwLock<Option<Vec<u8>>>,
+    /// Told to end; the connections that are left are served.
+    pub draining: AtomicBool,
     /// Rung by SHUTDOWN.
     pub end: Notify,
     /// Bytes that one worker may have pinned for a burst of replies.
@@ -65,6 +70,8 @@ impl Shared {
             calls,
             rate: AtomicU64::new(0),
             idle_s_max: AtomicU64::new(config.idle_time_max.as_secs()),
+            password: RwLock::new(config.password.clone()),
+            draining: AtomicBool::new(false),
             end: Notify::new(),
             config,
             budget,
@@ -99,6 +106,10 @@ impl Shared {
             sets: counters.sets,
             commands: self.commands.load(Relaxed),
             connections: self.clients.len() as u64,
+            memory_bytes: self.config.memory_bytes as u64,
+            buffered_bytes: self.buffered_bytes.load(Relaxed) as u64,
+            expirations: counters.expirations,
+            rejected: self.rejected.load(Relaxed),
         }
     }
 }

@@ -1,0 +1,60 @@
+//! `memnode stat|ping|bench ADDR`: looks at a running node from outside, over its own protocol.
+//!
+//! Called by `main`. Data on stdout, one JSON object with `-j`; they work with any Redis, too.
+
+mod bench;
+mod dial;
+mod stat;
+
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+
+/// Flags of the tools.
+#[derive(clap::Args, Debug)]
+pub struct ToolFlags {
+    /// The node: HOST, HOST:PORT or [V6]:PORT
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:7420")]
+    pub address: String,
+
+    /// File that holds the password
+    #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// One JSON object on stdout
+    #[arg(short, long)]
+    pub json: bool,
+
+    /// How many pings, or requests of each kind of the benchmark
+    #[arg(short = 'n', long, value_name = "NUMBER",
+          value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub count: Option<u32>,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug)]
+pub enum Tool {
+    /// The counters that say whether it helps.
+    Stat,
+    /// Round trips.
+    Ping,
+    /// Blocks in and out, and how fast.
+    Bench,
+}
+
+/// Does it.
+///
+/// # Errors
+/// The node cannot be reached, refuses, or answers nonsense.
+pub fn run(tool: Tool, flags: &ToolFlags) -> Result<(), Failure> {
+    let mut node = dial::Dialled::open(flags)?;
+    let text = match tool {
+        Tool::Stat => stat::stat(&mut node, flags.json)?,
+        Tool::Ping => bench::ping(&mut node, flags)?,
+        Tool::Bench => bench::bench(&mut node, flags)?,
+    };
+    use std::io::Write;
+    // A reader that has seen enough is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
