@@ -48,6 +48,10 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	        $(CARGO) test -q --release --locked -p ramgrid-tests --test servers -- fsx:: \
 	        || { echo "torture: fsx failed with RAMGRID_SEED=$$seed"; exit 1; }; \
 	done
+	RAMGRID_PYTHON_TESTS="test_io test_os test_posix test_shutil test_subprocess test_threading" \
+	    $(CARGO) test --release --locked -p ramgrid-tests --test same -- cpython
+	RAMGRID_KILL_ROUNDS=500 \
+	    $(CARGO) test --release --locked -p ramgrid-tests --test deaths -- rounds::
 	RAMGRID_MODEL_ITERATIONS=60000 \
 	    $(CARGO) test --release --locked -p ramgrid-grid --features model --test model -- --nocapture
 	RAMGRID_MODEL_ITERATIONS=60000 \

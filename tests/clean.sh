@@ -15,3 +15,7 @@ for dir in "$base"/ramgrid-test-*; do
     done
     rm -rf "$dir"
 done
+# Network namespaces of tests that pull cables: named after processes that are gone.
+for space in $(ip netns list 2>/dev/null | awk '/^ramgrid[0-9]+/ { print $1 }'); do
+    [ -n "$(ip netns pids "$space" 2>/dev/null)" ] || ip netns del "$space" || true
+done

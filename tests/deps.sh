@@ -33,6 +33,19 @@ mkfs.xfs xfsprogs
 mkfs.btrfs btrfs-progs
 bindfs bindfs
 fusermount3 fuse3
+nginx nginx-light
+apache2 apache2-bin
+lighttpd lighttpd
+mariadbd mariadb-server
+mariadb-install-db mariadb-server
+sysbench sysbench
+redis-server redis-server
+/usr/lib/python3/dist-packages/lmdb python3-lmdb
+db_bench rocksdb-tools
+ldb rocksdb-tools
+rsync rsync
+ip iproute2
+/usr/lib/python3.11/test/test_fileio.py libpython3.11-testsuite
 mount mount
 git git
 "

@@ -7,5 +7,9 @@
 mod hook_server;
 #[path = "deaths/init.rs"]
 mod init;
+#[path = "deaths/liar.rs"]
+mod liar;
 #[path = "deaths/node.rs"]
 mod node;
+#[path = "deaths/rounds.rs"]
+mod rounds;

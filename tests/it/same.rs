@@ -12,3 +12,5 @@ mod place;
 mod python;
 #[path = "same/status.rs"]
 mod status;
+#[path = "same/tools.rs"]
+mod tools;

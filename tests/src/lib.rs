@@ -8,7 +8,11 @@
 //! RESP.
 
 pub mod bed;
+pub mod cable;
+pub mod daemon;
 pub mod files;
+pub mod http;
+pub mod liar;
 pub mod load;
 pub mod mode;
 pub mod model;
@@ -22,10 +26,12 @@ pub mod resp;
 pub mod run;
 pub mod script;
 pub mod session;
+pub mod shrink;
 pub mod sqlite;
 pub mod stage;
 pub mod stats;
 pub mod tidy;
 pub mod tree;
+pub mod users;
 pub mod warm;
 pub mod zoo;

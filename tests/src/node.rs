@@ -10,8 +10,10 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Signal, kill_process};
 
 use crate::bed::Bed;
+use crate::cable::Cable;
 use crate::resp::Client;
 use crate::run::{group_of, wait_until};
+use crate::stage::tool;
 
 /// A running memory node.
 pub struct Node {
@@ -29,9 +31,19 @@ impl Node {
 
     /// The same at a chosen address.
     pub fn start_at(bed: &Bed, memory: &str, addr: SocketAddr) -> Node {
-        let program = bed.artefact("memnode");
+        Node::start_by(Command::new(bed.artefact("memnode")), memory, addr)
+    }
+
+    /// The same at the far end of a cable, for everybody there.
+    pub fn start_in(bed: &Bed, memory: &str, addr: SocketAddr, cable: &Cable) -> Node {
+        let mut command = Command::new(tool("ip"));
+        command.args(["netns", "exec", &cable.namespace]);
+        command.arg(bed.artefact("memnode")).arg("--no-auth");
+        Node::start_by(command, memory, addr)
+    }
+
+    fn start_by(mut command: Command, memory: &str, addr: SocketAddr) -> Node {
         let listen = addr.to_string();
-        let mut command = Command::new(program);
         crate::bed::small_environment(&mut command);
         command
             .env("MEMNODE_LOG", "error")

@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::bed::{Bed, small_environment};
 use crate::run::{self, Outcome, all_pids, group_of, run, stat_field, wait_until};
 use crate::session::open_to_all;
-use crate::stage::{is_root, tool};
+use crate::stage::tool;
+use crate::users::as_user;
 
 /// Settings that make a small cluster read, write and checkpoint as a large one does.
 const SETTINGS: &str = "
@@ -287,14 +288,5 @@ fn client(dir: &Path, program: &str) -> Command {
 
 /// Switches a command to the user that may run the server.
 pub fn as_server_user(command: &mut Command) {
-    if !is_root() {
-        return;
-    }
-    let passwd = fs::read_to_string("/etc/passwd").expect("read /etc/passwd");
-    let entry = passwd.lines().find(|line| line.starts_with("postgres:"));
-    let entry = entry.expect("no user `postgres`: type `make test-deps` as root");
-    let fields: Vec<&str> = entry.split(':').collect();
-    command
-        .uid(fields[2].parse().expect("uid"))
-        .gid(fields[3].parse().expect("gid"));
+    as_user(command, "postgres");
 }

@@ -2,9 +2,12 @@
 //! seed.
 //!
 //! Three puppets share a session, two more run unhooked. Every call ends before the next begins, so
-//! each read has one right answer, also after an outsider's call. Set `RAMGRID_SEED` to replay.
+//! each read has one right answer, also after an outsider's call. A failure is made smaller;
+//! `RAMGRID_SEED` and `RAMGRID_STEPS` replay it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::process::Command;
 
 use harness::bed::Bed;
 use harness::both_modes;
@@ -12,6 +15,9 @@ use harness::files::{Dice, noise, seed_or};
 use harness::mode::Mode;
 use harness::model::{Files, grow, put, slice};
 use harness::puppet::{Puppets, puppet_words, to_hex};
+use harness::session::Hooked;
+use harness::shrink::{show, shrink, steps_or};
+use harness::stage::stage_planted_shim;
 use serde_json::json;
 
 both_modes!(session_and_outsiders, session_alone);
@@ -20,6 +26,8 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const SIZE_MAX: u64 = 160 * 1024;
 const OPERATIONS: usize = 4000;
 const INSIDERS: usize = 3;
+/// So many smaller cases are tried after a failure; each takes seconds.
+const SHRINK_TRIES: usize = 40;
 
 struct Stage {
     rows: [Puppets; 2],
@@ -43,29 +51,80 @@ fn session_alone(mode: Mode) {
     play_in(&Bed::new("model", mode), OPERATIONS, false);
 }
 
-/// Plays so many operations on files of this bed.
+/// Plays so many operations on files of this bed. What fails is made smaller before it is told.
 pub(crate) fn play_in(bed: &Bed, operations: usize, outsiders: bool) {
-    let dir = bed.dir_of("files");
-    let hooked = bed.hooked();
-    let inside = Puppets::start(hooked.command(&dir, &puppet_words(bed, INSIDERS)));
+    let (seed, steps) = (seed_or(20_260_607), steps_or(operations));
+    let take = |steps: &[usize]| {
+        let line = bed.hooked();
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            play(bed, &line, seed, steps, outsiders)
+        }));
+        played.map(|()| line)
+    };
+    match take(&steps) {
+        Ok(line) => line.final_stats().must_have_hits(),
+        Err(failure) => {
+            let small = shrink(&steps, SHRINK_TRIES, |fewer| take(fewer).is_err());
+            eprintln!("replay: RAMGRID_SEED={seed} RAMGRID_STEPS={}", show(&small));
+            resume_unwind(failure);
+        }
+    }
+}
+
+/// The promise broken on purpose (no write is counted, no stamp compared) is found, and told by
+/// fewer steps.
+#[test]
+fn a_planted_stale_read_is_found_and_shrunk() {
+    let bed = Bed::new("model-planted", Mode::Normal);
+    let planted = stage_planted_shim(&bed.join("bin"));
+    let steps: Vec<usize> = (0..OPERATIONS).collect();
+    let fails = |steps: &[usize]| {
+        let line = bed.hooked();
+        let command = |command: &mut Command| {
+            command
+                .env("HOOKTOOL_SHIM", &planted)
+                .env("HOOKTOOL_PLANT", "stale");
+        };
+        let played = || play_by(&bed, &line, 1, steps, false, command);
+        catch_unwind(AssertUnwindSafe(played)).is_err()
+    };
+    assert!(fails(&steps), "a stale read was not found");
+    let small = shrink(&steps, 3, fails);
+    assert!(small.len() < steps.len(), "nothing could be left out");
+}
+
+fn play(bed: &Bed, hooked: &Hooked<'_>, seed: u64, steps: &[usize], outsiders: bool) {
+    play_by(bed, hooked, seed, steps, outsiders, |_| ());
+}
+
+fn play_by(
+    bed: &Bed,
+    hooked: &Hooked<'_>,
+    seed: u64,
+    steps: &[usize],
+    outsiders: bool,
+    change: impl Fn(&mut Command),
+) {
+    let dir = bed.dir_of(&format!("files-{}", hooked.name));
+    let mut command = hooked.command(&dir, &puppet_words(bed, INSIDERS));
+    change(&mut command);
+    let inside = Puppets::start(command);
     let outside = Puppets::start(bed.native(&dir, &puppet_words(bed, 2)));
-    let rows = [inside, outside];
-    let seed = seed_or(20_260_607);
     let mut stage = Stage {
-        rows,
+        rows: [inside, outside],
         files: Files::default(),
         dice: Dice::new(seed),
         outsiders,
     };
-    for step in 0..operations {
+    for &step in steps {
+        // Dice of its own: a step means the same whichever others are left out.
+        stage.dice = Dice::new(seed ^ Dice::new(step as u64).roll());
         stage.step(step, &dir);
     }
-    let [inside, outside] = stage.rows;
-    for row in [inside, outside] {
+    for row in stage.rows {
         let (status, errors) = row.end();
         assert!(status.success(), "{status}\n{errors}");
     }
-    hooked.final_stats().must_have_hits();
 }
 
 impl Stage {

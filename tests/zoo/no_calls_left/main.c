@@ -5,9 +5,12 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 
+#ifndef REFUSAL
+#define REFUSAL ENOSYS
+#endif
 #define REFUSE(number) \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), \
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | REFUSAL)
 
 int main(int argc, char **argv)
 {

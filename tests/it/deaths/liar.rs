@@ -1,0 +1,140 @@
+//! A node that flips, cuts, swallows, dribbles and invents replies: no wrong byte, no error, and
+//! service comes back when it tells the truth again. And a cable that is pulled.
+
+use std::net::SocketAddr;
+
+use harness::bed::Bed;
+use harness::both_modes;
+use harness::cable::Cable;
+use harness::files::noise;
+use harness::liar::{LIES, Liar, Lie};
+use harness::mode::Mode;
+use harness::node::{Node, free_port};
+use harness::puppet::{Puppets, puppet_words, to_hex};
+use harness::run::wait_until;
+use harness::session::Hooked;
+use harness::stage::root_or_say;
+use serde_json::json;
+
+both_modes!(lies);
+
+const BLOCKS: usize = 64;
+const BYTES: usize = BLOCKS * 4096;
+
+/// A puppet that reads and writes a file which only a node far away holds.
+struct Scene<'a> {
+    hooked: Hooked<'a>,
+    puppets: Puppets,
+    content: Vec<u8>,
+    turns: u64,
+}
+
+impl<'a> Scene<'a> {
+    fn new(bed: &'a Bed, node: SocketAddr) -> Scene<'a> {
+        let content = noise(4, BYTES);
+        bed.write("file", &content);
+        let hooked = bed
+            .hooked()
+            .flag("--node", node.to_string())
+            .flag("--local", "0");
+        let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(bed, 1)));
+        puppets.done(0, "open", &json!(["f", "file", "w"]));
+        let mut scene = Scene {
+            hooked,
+            puppets,
+            content,
+            turns: 0,
+        };
+        scene.serve_again();
+        scene
+    }
+
+    /// Reads all, writes a block, reads all.
+    fn turn(&mut self, when: &str) {
+        for _ in 0..2 {
+            let got = self.puppets.read(0, "sweep", &json!(["f", 0, BYTES, 4096]));
+            let wrong = got.iter().zip(&self.content).position(|(a, b)| a != b);
+            assert!(got == self.content, "{when}: a wrong byte at {wrong:?}");
+            self.turns += 1;
+            let at = usize::try_from(self.turns).expect("small") % BLOCKS * 4096;
+            let piece = noise(self.turns + 100, 4096);
+            self.puppets
+                .done(0, "pwrite", &json!(["f", at, to_hex(&piece)]));
+            self.content[at..][..4096].copy_from_slice(&piece);
+        }
+    }
+
+    fn hits(&self) -> Option<u64> {
+        self.hooked.stats().map(|stats| stats.count("hits_remote"))
+    }
+
+    fn serve_again(&mut self) {
+        let mut before = None;
+        wait_until("reads are served from the node", || {
+            self.turn("truth");
+            let now = self.hits();
+            before = before.or(now);
+            matches!((before, now), (Some(before), Some(now)) if now > before + 64)
+        });
+    }
+
+    fn troubles(&self) -> u64 {
+        let stats = self.hooked.stats().expect("live");
+        stats.sum("fallback") + stats.all["bypass"]["no_node"].as_u64().unwrap_or(0)
+    }
+
+    fn end(self) {
+        let (status, errors) = self.puppets.end();
+        assert!(status.success(), "{status}: {errors}");
+        assert!(errors.is_empty(), "the target sees no output: {errors}");
+    }
+}
+
+fn lies(mode: Mode) {
+    let bed = Bed::new("liar", mode);
+    let node = Node::start(&bed, "64MiB");
+    let liar = Liar::before(node.addr);
+    let mut scene = Scene::new(&bed, liar.addr);
+    for lie in LIES {
+        let before = scene.troubles();
+        liar.tell(lie);
+        wait_until(&format!("{lie:?} is noticed"), || {
+            scene.turn(&format!("{lie:?}"));
+            scene.troubles() > before
+        });
+        for _ in 0..5 {
+            scene.turn(&format!("{lie:?}"));
+        }
+        liar.tell(Lie::None);
+        scene.serve_again();
+    }
+    scene.end();
+}
+
+/// The node lives in another network namespace; the link to it goes down and up under reads.
+#[test]
+fn cable_pulled() {
+    if !root_or_say("a network namespace") {
+        return;
+    }
+    let bed = Bed::new("cable", Mode::Oracle);
+    let cable = Cable::lay();
+    let addr = SocketAddr::new(cable.far, free_port().port());
+    let node = Node::start_in(&bed, "64MiB", addr, &cable);
+    let mut scene = Scene::new(&bed, addr);
+    for _ in 0..2 {
+        let before = scene.troubles();
+        cable.pull();
+        wait_until("the pulled cable is noticed", || {
+            scene.turn("pulled");
+            scene.troubles() > before
+        });
+        for _ in 0..5 {
+            scene.turn("pulled");
+        }
+        cable.plug();
+        scene.serve_again();
+    }
+    scene.end();
+    drop(node);
+}

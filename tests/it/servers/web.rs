@@ -1,0 +1,287 @@
+//! nginx, Apache and lighttpd: every byte of every body, through rewriting, renaming, reloading and
+//! the rotation of their logs.
+//!
+//! The files are changed by the test, which is an outsider to the session. Between its requests
+//! nothing else moves, so each body has one right answer.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use harness::bed::Bed;
+use harness::both_modes;
+use harness::daemon::Daemon;
+use harness::files::noise;
+use harness::http::get;
+use harness::mode::Mode;
+use harness::node::free_port;
+use harness::run::wait_until;
+use harness::stage::tool;
+use harness::users::{as_user, give_to};
+use rustix::process::Signal;
+
+both_modes!(
+    nginx_sendfile,
+    nginx_read,
+    nginx_threads,
+    nginx_directio,
+    apache_sendfile
+);
+
+/// Sizes of the files in bytes: one block, a few, more than one piece of a send.
+const SIZES: [usize; 8] = [700, 4096, 12_288, 40_000, 65_536, 100_000, 131_072, 300_000];
+/// Whom the servers run as, and the session with them.
+const USER: &str = "www-data";
+/// So many reads must be served before the files change.
+const HITS_MIN: u64 = 100;
+
+/// A web server's way of being told things.
+struct Kind {
+    words: fn(&Path) -> Vec<String>,
+    config: fn(&Path, SocketAddr, &str) -> String,
+    /// Takes its configuration again; opens its logs again.
+    reload: Signal,
+    reopen: Signal,
+    stop: Signal,
+}
+
+const NGINX: Kind = Kind {
+    words: |config| words(&["nginx", "-c"], config),
+    config: nginx_config,
+    reload: Signal::HUP,
+    reopen: Signal::USR1,
+    stop: Signal::QUIT,
+};
+const APACHE: Kind = Kind {
+    words: |config| words(&["apache2", "-D", "FOREGROUND", "-f"], config),
+    config: apache_config,
+    reload: Signal::USR1,
+    reopen: Signal::USR1,
+    stop: Signal::TERM,
+};
+const LIGHTTPD: Kind = Kind {
+    words: |config| words(&["lighttpd", "-D", "-m", "/usr/lib/lighttpd", "-f"], config),
+    config: lighttpd_config,
+    reload: Signal::USR1,
+    reopen: Signal::HUP,
+    stop: Signal::TERM,
+};
+
+fn words(start: &[&str], config: &Path) -> Vec<String> {
+    let program = tool(start[0]).display().to_string();
+    let rest = start[1..].iter().map(|word| (*word).to_string());
+    [program]
+        .into_iter()
+        .chain(rest)
+        .chain([config.display().to_string()])
+        .collect()
+}
+
+fn nginx_sendfile(mode: Mode) {
+    life(&NGINX, "sendfile on;", mode, true);
+}
+
+fn nginx_read(mode: Mode) {
+    life(&NGINX, "sendfile off;", mode, true);
+}
+
+fn nginx_threads(mode: Mode) {
+    life(&NGINX, "sendfile off; aio threads;", mode, true);
+}
+
+fn nginx_directio(mode: Mode) {
+    life(
+        &NGINX,
+        "sendfile on; aio threads; directio 512;",
+        mode,
+        true,
+    );
+}
+
+fn apache_sendfile(mode: Mode) {
+    life(&APACHE, "EnableSendfile On\nEnableMMAP Off", mode, true);
+}
+
+/// Reads at the file offset.
+#[test]
+fn apache_read() {
+    life(
+        &APACHE,
+        "EnableSendfile Off\nEnableMMAP Off",
+        Mode::Normal,
+        false,
+    );
+}
+
+/// Keeps small files in its own memory and closes the others after each answer.
+#[test]
+fn lighttpd_sendfile() {
+    life(&LIGHTTPD, "sendfile", Mode::Oracle, false);
+}
+
+#[test]
+fn lighttpd_writev() {
+    life(&LIGHTTPD, "writev", Mode::Normal, false);
+}
+
+fn nginx_config(dir: &Path, addr: SocketAddr, options: &str) -> String {
+    let dir = dir.display();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {dir}/tmp;"))
+        .concat();
+    format!(
+        "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
+events {{ worker_connections 64; }}
+http {{ access_log {dir}/access.log; {temporary} {options}
+  open_file_cache max=100; open_file_cache_valid 1s;
+  server {{ listen {addr}; root {dir}/docs; }} }}"
+    )
+}
+
+fn apache_config(dir: &Path, addr: SocketAddr, options: &str) -> String {
+    let dir = dir.display();
+    let modules = ["mpm_event", "authz_core"]
+        .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"));
+    let modules = modules.concat();
+    format!(
+        "ServerRoot {dir}\nListen {addr}\nServerName localhost\n{modules}
+PidFile {dir}/pid\nErrorLog {dir}/error.log\nCustomLog {dir}/access.log %r\nDefaultRuntimeDir {dir}
+DocumentRoot {dir}/docs\n<Directory {dir}/docs>\nRequire all granted\n</Directory>
+GracefulShutdownTimeout 5\n{options}\n"
+    )
+}
+
+fn lighttpd_config(dir: &Path, addr: SocketAddr, backend: &str) -> String {
+    let (dir, port) = (dir.display(), addr.port());
+    format!(
+        "server.document-root = \"{dir}/docs\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}
+server.errorlog = \"{dir}/error.log\"\nserver.modules = (\"mod_accesslog\")
+accesslog.filename = \"{dir}/access.log\"\nserver.network-backend = \"{backend}\"\n"
+    )
+}
+
+/// The files a server shows, and what they hold.
+struct Docs<'a> {
+    bed: &'a Bed,
+    addr: SocketAddr,
+    contents: Vec<Vec<u8>>,
+    requests: usize,
+}
+
+impl Docs<'_> {
+    /// Gets every file; each must be right.
+    fn all_right(&mut self, when: &str) {
+        for (number, content) in self.contents.iter().enumerate() {
+            let body = get(self.addr, &format!("/{number}.bin"));
+            let body = body.unwrap_or_else(|| panic!("{when}: no body of file {number}"));
+            let wrong = body.iter().zip(content).position(|(a, b)| a != b);
+            assert!(
+                body == *content,
+                "{when}: file {number}, first at {wrong:?}"
+            );
+        }
+        self.requests += self.contents.len();
+    }
+
+    /// New bytes in the same files.
+    fn rewrite(&mut self, seed: u64) {
+        for (number, content) in self.contents.iter_mut().enumerate() {
+            *content = noise(seed + number as u64, content.len());
+            let path = self.bed.join(format!("docs/{number}.bin"));
+            let file = std::fs::File::options()
+                .write(true)
+                .open(path)
+                .expect("open a file");
+            rustix::io::pwrite(&file, content, 0).expect("rewrite a file");
+        }
+    }
+
+    /// New files under the same names, of other sizes.
+    fn replace(&mut self, seed: u64) {
+        for (number, content) in self.contents.iter_mut().enumerate() {
+            *content = noise(seed + number as u64, content.len() + 333);
+            let new = self.bed.write("docs/new", content);
+            give_to(&new, USER);
+            std::fs::rename(new, self.bed.join(format!("docs/{number}.bin"))).expect("rename");
+        }
+    }
+
+    /// A server may keep a name's file for a while, as nginx does; not for long.
+    fn wait_replaced(&mut self) {
+        for number in 0..self.contents.len() {
+            wait_until(&format!("file {number} is the new one"), || {
+                self.requests += 1;
+                get(self.addr, &format!("/{number}.bin")).as_ref() == Some(&self.contents[number])
+            });
+        }
+    }
+}
+
+fn life(kind: &Kind, options: &str, mode: Mode, served: bool) {
+    let bed = Bed::new("web", mode);
+    bed.dir_of("docs");
+    give_to(bed.path(), USER);
+    give_to(&bed.dir_of("tmp"), USER);
+    let addr = free_port();
+    let config = bed.write("conf", (kind.config)(bed.path(), addr, options).as_bytes());
+    for log in ["error.log", "access.log"] {
+        give_to(&bed.write(log, b""), USER);
+    }
+    let contents = SIZES.map(|size| vec![0; size]).to_vec();
+    let mut docs = Docs {
+        bed: &bed,
+        addr,
+        contents,
+        requests: 0,
+    };
+    docs.replace(1);
+    let hooked = bed.hooked();
+    let mut command = hooked.command(bed.path(), &(kind.words)(&config));
+    as_user(&mut command, USER);
+    let mut tries = 0;
+    let daemon = Daemon::start(&bed, command, || {
+        tries += 1;
+        get(addr, "/0.bin").is_some()
+    });
+    let turn = |docs: &mut Docs<'_>, when: &str| {
+        docs.all_right(when);
+        if served {
+            let before = hooked.stats().expect("live").hits();
+            wait_until(&format!("{when}: served"), || {
+                docs.all_right(when);
+                hooked
+                    .stats()
+                    .is_some_and(|stats| stats.hits() > before + HITS_MIN)
+            });
+        }
+    };
+    turn(&mut docs, "at first");
+    docs.rewrite(100);
+    turn(&mut docs, "rewritten");
+    daemon.signal(kind.reload);
+    turn(&mut docs, "reloaded");
+    docs.replace(200);
+    docs.wait_replaced();
+    turn(&mut docs, "replaced");
+    std::fs::rename(bed.join("access.log"), bed.join("access.log.1")).expect("rotate");
+    daemon.signal(kind.reopen);
+    wait_until("the log is opened again", || {
+        docs.all_right("rotated");
+        bed.join("access.log").exists()
+    });
+    docs.all_right("at last");
+    daemon.stop(kind.stop);
+    let lines = |name| {
+        std::fs::read_to_string(bed.join(name))
+            .expect("a log")
+            .lines()
+            .count()
+    };
+    let logged = lines("access.log") + lines("access.log.1");
+    assert!(
+        (docs.requests + 1..=docs.requests + tries).contains(&logged),
+        "{logged} lines of {} requests",
+        docs.requests
+    );
+    let stats = hooked.final_stats();
+    assert!(stats.hits() > 0 || !served, "{}", stats.all);
+}
