@@ -237,6 +237,14 @@ impl Channel {
     #[inline]
     pub fn send(&mut self, parts: &[&[u8]], note: &Note, wait: Wait) -> Result<u64> {
         self.check()?;
+        if let [payload] = parts
+            && note.is_plain()
+            && self.write_plain(std::slice::from_ref(payload))? == 1
+        {
+            let sender = self.sending()?;
+            sender.commit();
+            return Ok(sender.seq());
+        }
         if let Some(seq) = self.write(parts, note)? {
             self.commit(seq, parts, note);
             return Ok(seq);
@@ -260,22 +268,25 @@ impl Channel {
     /// `Full` if not even one found room; the others as `send`.
     pub fn send_batch(&mut self, messages: &[&[u8]], wait: Wait) -> Result<usize> {
         self.check()?;
-        let note = Note::default();
         let mut sent = 0;
         let mut deadline = None;
         while sent < messages.len() {
-            let begun = sent;
-            while let Some(message) = messages.get(sent)
-                && self.write(&[message], &note)?.is_some()
-            {
-                sent += 1;
-            }
-            if sent > begun {
+            let written = self.write_plain(&messages[sent..])?;
+            sent += written;
+            if written > 0 {
                 self.sending()?.commit();
             }
             let Some(next) = messages.get(sent) else {
                 break;
             };
+            if next.len() as u64 > self.sending()?.rules().message_bytes_max {
+                // Those before it are sent; it is refused.
+                continue;
+            }
+            if next.len() as u64 > self.sending()?.rules().message_bytes_max {
+                // Refused on the next turn. Those before it are sent.
+                continue;
+            }
             if deadline.is_none() {
                 match self.refuse_now(wait) {
                     Ok(fixed) => deadline = Some(fixed),
@@ -290,6 +301,27 @@ impl Channel {
             }
         }
         Ok(sent)
+    }
+
+    /// Writes payloads that nothing comes with, as many as find room.
+    #[inline]
+    fn write_plain(&mut self, payloads: &[&[u8]]) -> Result<usize> {
+        let sender = self.sending()?;
+        let rules = sender.rules();
+        let too_large = payloads
+            .iter()
+            .position(|payload| payload.len() as u64 > rules.message_bytes_max);
+        if too_large == Some(0) {
+            return Err(Error::TooLarge {
+                bytes: payloads[0].len() as u64,
+                bytes_max: rules.message_bytes_max,
+            });
+        }
+        let sent_ns = match rules.is_stamped {
+            true => sys::wall_clock_ns(),
+            false => 0,
+        };
+        Ok(sender.write_plain(&payloads[..too_large.unwrap_or(payloads.len())], sent_ns)?)
     }
 
     #[inline]
@@ -348,13 +380,15 @@ impl Channel {
         // Twice the record: the padding before it is at most as long.
         let need = (span(bytes) * 2).min(half.data().capacity());
         let file = &self.file;
-        let has_room = || {
+        let has_room = |_| {
             let used = tail.wrapping_sub(theirs.head.at.load(Ordering::Acquire));
             used.wrapping_add(need) <= half.data().capacity()
                 || used > half.data().capacity()
                 || file.check_removed().is_err()
         };
         let pairs = [(&mine.bell, &theirs.bell, &mine.counters.sleeps)];
+        // The receiver is given the time to free more than one message.
+        self.pace.set_sink(true);
         let is_ready = wait::until(&pairs, &mut self.pace, deadline, has_room);
         self.file.check_removed()?;
         is_ready.then_some(()).ok_or(Error::Full)
@@ -373,7 +407,10 @@ impl Channel {
 
     /// Is there something to receive (or a contradiction, or a removal, to report)?
     #[inline]
-    pub(crate) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self, is_fetching: bool) -> bool {
+        if is_fetching && let Some(receiver) = &self.receiver {
+            receiver.fetch_next();
+        }
         self.receiver.as_ref().is_some_and(Consumer::looks_ready)
             || self.file.check_removed().is_err()
     }
@@ -402,6 +439,62 @@ impl Channel {
                 mark(&receiver.half().consumer().traces, passage);
             }
         }
+        self.envelope(found)
+    }
+
+    /// Hands out a message where it lies. `None`: it is damaged, and was counted so.
+    #[inline(always)]
+    pub(crate) fn hand_out_in_place(&mut self, found: &Found) -> Option<Envelope> {
+        let receiver = self.receiver.as_mut()?;
+        if found.head.extension != 0 {
+            return self.hand_out_extended(found);
+        }
+        if !receiver.is_sound(found) {
+            return None;
+        }
+        receiver.hand_out_plain(found);
+        Some(self.envelope(found))
+    }
+
+    fn hand_out_extended(&mut self, found: &Found) -> Option<Envelope> {
+        let mut extension = Extension::default();
+        self.receiver.as_mut()?.peek(found, &mut extension)?;
+        Some(self.hand_out(found, &extension))
+    }
+
+    /// Hands out a copy of a message, checked after it was copied. `None`: it is damaged.
+    #[inline(always)]
+    pub(crate) fn hand_out_copy(&mut self, found: &Found, target: &mut [u8]) -> Option<Envelope> {
+        let receiver = self.receiver.as_mut()?;
+        if found.head.extension != 0 {
+            let mut extension = Extension::default();
+            if !receiver.copy(found, &mut extension, target) {
+                return None;
+            }
+            return Some(self.hand_out(found, &extension));
+        }
+        if !receiver.copy_plain(found, target) {
+            return None;
+        }
+        receiver.hand_out_plain(found);
+        Some(self.envelope(found))
+    }
+
+    /// Extension and payload of a message, where they lie.
+    #[inline(always)]
+    pub(crate) fn bytes_of(&self, found: &Found) -> (&[u8], &[u8]) {
+        let Some(receiver) = &self.receiver else {
+            return (&[], &[]);
+        };
+        let data = receiver.half().data();
+        let extension = u64::from(found.head.extension);
+        let begin = found.payload_at.wrapping_sub(extension);
+        data.slice(begin, extension + u64::from(found.head.len))
+            .split_at(extension as usize)
+    }
+
+    #[inline(always)]
+    fn envelope(&self, found: &Found) -> Envelope {
         Envelope {
             head: found.head,
             source: self.peer(),

@@ -54,7 +54,7 @@ pub fn extend(before: u32, bytes: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("sse4.2") {
         // SAFETY: the processor has SSE4.2, as was just asked.
-        return unsafe { by_instruction(before, bytes) };
+        return unsafe { instruction::extend(before, bytes) };
     }
     by_table(before, bytes)
 }
@@ -65,7 +65,7 @@ pub fn of_28(words: &[u64; 4]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("sse4.2") {
         // SAFETY: the processor has SSE4.2, as was just asked.
-        return unsafe { of_28_by_instruction(words) };
+        return unsafe { instruction::of_28(words) };
     }
     let mut bytes = [0; 32];
     for (piece, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
@@ -74,31 +74,64 @@ pub fn of_28(words: &[u64; 4]) -> u32 {
     by_table(0, &bytes[..28])
 }
 
+/// The processor's own. Written as assembly because a function for which the compiler may assume
+/// SSE4.2 is not inlined into one for which it may not, and two calls a message cost more than the
+/// sums.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-fn of_28_by_instruction(words: &[u64; 4]) -> u32 {
-    use std::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64};
-    let mut sum = u64::from(u32::MAX);
-    for word in &words[..3] {
-        sum = _mm_crc32_u64(sum, *word);
-    }
-    !_mm_crc32_u32(sum as u32, words[3] as u32)
-}
+mod instruction {
+    use core::arch::asm;
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-fn by_instruction(before: u32, bytes: &[u8]) -> u32 {
-    use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut sum = u64::from(!before);
-    for word in words {
-        sum = _mm_crc32_u64(sum, u64::from_le_bytes(*word));
+    /// # Safety
+    ///
+    /// The processor has SSE4.2.
+    #[inline(always)]
+    unsafe fn word(mut sum: u64, word: u64) -> u64 {
+        // SAFETY: changes one register; the caller knows that the instruction is there.
+        unsafe {
+            asm!("crc32 {0:r}, {1:r}", inout(reg) sum, in(reg) word,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        sum
     }
-    let mut sum = sum as u32;
-    for byte in rest {
-        sum = _mm_crc32_u8(sum, *byte);
+
+    /// # Safety
+    ///
+    /// The processor has SSE4.2.
+    #[inline(always)]
+    pub unsafe fn extend(before: u32, bytes: &[u8]) -> u32 {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut sum = u64::from(!before);
+        for piece in words {
+            // SAFETY: as the caller knows.
+            sum = unsafe { word(sum, u64::from_le_bytes(*piece)) };
+        }
+        for byte in rest {
+            // SAFETY: changes one register; the caller knows that the instruction is there.
+            unsafe {
+                asm!("crc32 {0:e}, {1}", inout(reg) sum, in(reg_byte) *byte,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+        }
+        !(sum as u32)
     }
-    !sum
+
+    /// # Safety
+    ///
+    /// The processor has SSE4.2.
+    #[inline(always)]
+    pub unsafe fn of_28(words: &[u64; 4]) -> u32 {
+        let mut sum = u64::from(u32::MAX);
+        for piece in &words[..3] {
+            // SAFETY: as the caller knows.
+            sum = unsafe { word(sum, *piece) };
+        }
+        // SAFETY: changes one register; the caller knows that the instruction is there.
+        unsafe {
+            asm!("crc32 {0:e}, {1:e}", inout(reg) sum, in(reg) words[3] as u32,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        !(sum as u32)
+    }
 }
 
 fn by_table(before: u32, bytes: &[u8]) -> u32 {

@@ -5,17 +5,19 @@
 //! a program killed while it worked on a message gets it again, marked. Nothing here allocates once
 //! the address is bound.
 
+mod routes;
+
 use std::path::PathBuf;
 
 use crate::address::{Address, Template};
-use crate::channel::{Channel, Role};
+use crate::channel::{Channel, MappedHalf, Role};
 use crate::directory::Bus;
 use crate::error::{Error, Result};
-use crate::extension::{Extension, Route, Trace};
+use crate::extension::{Extension, Trace};
 use crate::layout::Bell;
 use crate::message::{Envelope, Message};
-use crate::record::{BACKWARD, TEST};
-use crate::ring::{Found, Half, Note};
+use crate::record::TEST;
+use crate::ring::{Found, Note};
 use crate::sync::AtomicU64;
 use crate::sys::{self, WAIT_MAX};
 use crate::wait::{self, Pace, Wait};
@@ -54,6 +56,8 @@ pub struct Endpoint {
     /// The channel looked at next, and how many messages in a row it has given.
     turn: usize,
     in_a_row: u32,
+    /// Damage met behind a batch that was handed out, to be told next.
+    trouble: Option<Error>,
     /// The message looked at last, written and read field by field (see `Walk::step`).
     found: Found,
     /// The channel whose message `found` is, once it is handed out.
@@ -76,6 +80,7 @@ impl Endpoint {
             channels: Vec::with_capacity(CHANNELS_MAX),
             turn: 0,
             in_a_row: 0,
+            trouble: None,
             found: Found::default(),
             last: None,
             unacknowledged_max: 1,
@@ -147,9 +152,20 @@ impl Endpoint {
         self.template.address(text)
     }
 
+    /// How this bus writes addresses.
+    pub fn template(&self) -> Template {
+        self.template
+    }
+
     /// Writes an address as this bus does.
     pub fn show(&self, address: Address) -> crate::address::Dotted {
         self.template.show(address)
+    }
+
+    /// The rings it empties, and how far it has looked in each.
+    pub(crate) fn receiving(&self) -> impl Iterator<Item = (&MappedHalf, u64)> + '_ {
+        let receivers = self.channels.iter().filter_map(|it| it.receiver.as_ref());
+        receivers.map(|receiver| (receiver.half(), receiver.position()))
     }
 
     /// Sets how long this end spins before it sleeps.
@@ -286,19 +302,12 @@ impl Endpoint {
     /// `Forked`, `Removed`, or a contradiction in a ring.
     pub fn receive(&mut self, wait: Wait) -> Result<Message<'_>> {
         let index = self.find(wait)?;
-        let found = &self.found;
-        let mut extension = Extension::default();
         let channel = &mut self.channels[index];
-        let is_good = match &mut channel.receiver {
-            Some(receiver) => receiver.peek(found, &mut extension).is_some(),
-            None => false,
+        let Some(envelope) = channel.hand_out_in_place(&self.found) else {
+            return Err(damaged(&self.found));
         };
-        if !is_good {
-            return Err(damaged(found));
-        }
-        let envelope = channel.hand_out(found, &extension);
         self.last = Some(index);
-        let (extension, payload) = self.bytes_of(index, &self.found);
+        let (extension, payload) = self.channels[index].bytes_of(&self.found);
         Ok(Message {
             envelope,
             extension,
@@ -306,20 +315,58 @@ impl Endpoint {
         })
     }
 
-    /// Extension and payload of a message, where they lie.
+    /// Hands messages of one channel that are there to `each`, at most `most`; waits only for the
+    /// first, and returns how many. They are acknowledged together, as `receive` would the last, so
+    /// that all of them come again, marked, if this process is killed before.
+    ///
+    /// # Errors
+    ///
+    /// As `receive`. Damage after the first message is told by the next call.
     #[inline]
-    fn bytes_of(&self, index: usize, found: &Found) -> (&[u8], &[u8]) {
-        let Some(receiver) = &self.channels[index].receiver else {
-            return (&[], &[]);
-        };
-        let extension_bytes = u64::from(found.head.extension);
-        let begin = found.payload_at.wrapping_sub(extension_bytes);
-        let bytes = extension_bytes + u64::from(found.head.len);
-        receiver
-            .half()
-            .data()
-            .slice(begin, bytes)
-            .split_at(extension_bytes as usize)
+    pub fn receive_batch(
+        &mut self,
+        most: usize,
+        wait: Wait,
+        mut each: impl FnMut(Message<'_>),
+    ) -> Result<usize> {
+        let index = self.find(wait)?;
+        let mut found = self.found;
+        let mut count = 0;
+        let channel = &mut self.channels[index];
+        loop {
+            let Some(envelope) = channel.hand_out_in_place(&found) else {
+                self.trouble = (count > 0).then(|| damaged(&found));
+                break;
+            };
+            count += 1;
+            let (extension, payload) = channel.bytes_of(&found);
+            each(Message {
+                envelope,
+                extension,
+                payload,
+            });
+            if count >= most {
+                break;
+            }
+            match channel.advance() {
+                Ok(Some(next)) => found = next,
+                Ok(None) => break,
+                Err(trouble) => {
+                    self.trouble = Some(trouble);
+                    break;
+                }
+            }
+        }
+        if count == 0 {
+            return Err(damaged(&found));
+        }
+        self.found = found;
+        self.last = Some(index);
+        if self.channels.len() > 1 {
+            // Whoever else has messages is next.
+            self.in_a_row = IN_A_ROW_MAX;
+        }
+        Ok(count)
     }
 
     /// Receives the next message into a buffer, checked after it was copied.
@@ -344,11 +391,9 @@ impl Endpoint {
                 room,
             });
         };
-        let mut extension = Extension::default();
-        if !receiver.copy(found, &mut extension, target) {
+        let Some(envelope) = channel.hand_out_copy(found, target) else {
             return Err(damaged(found));
-        }
-        let envelope = channel.hand_out(found, &extension);
+        };
         self.last = Some(index);
         Ok(envelope)
     }
@@ -380,6 +425,11 @@ impl Endpoint {
             self.channels[index].acknowledge();
         }
         self.last = None;
+        if self.trouble.is_some()
+            && let Some(trouble) = self.trouble.take()
+        {
+            return Err(trouble);
+        }
         if let Some(index) = self.find_now()? {
             return Ok(index);
         }
@@ -434,7 +484,10 @@ impl Endpoint {
     }
 
     fn sleep(&self, pace: &mut Pace, deadline: Option<std::time::Instant>) -> bool {
-        let is_ready = || self.channels.iter().any(Channel::has_more);
+        let is_ready = |is_fetching| {
+            let mut channels = self.channels.iter();
+            channels.any(|channel| channel.has_more(is_fetching))
+        };
         let mut bells = self.channels.iter().filter_map(Channel::bells);
         let Some(first) = bells.next() else {
             return false;
@@ -446,111 +499,6 @@ impl Endpoint {
             count += 1;
         }
         wait::until(&pairs[..count], pace, deadline, is_ready)
-    }
-
-    /// Sends the message received last on to another address, and notes in it where it came from,
-    /// so that an answer finds its way back. It stays unacknowledged until the next receive.
-    ///
-    /// # Errors
-    ///
-    /// As `send`; `Empty` if there is no such message; `TooMany` stations.
-    pub fn forward(&mut self, to: Address, wait: Wait) -> Result<u64> {
-        let (index, found, mut extension) = self.last()?;
-        let mut route = extension.route.unwrap_or_default();
-        if !route.push(self.channels[index].peer()) {
-            return Err(Error::TooMany {
-                what: "stations of a route",
-                most: crate::extension::STATIONS_MAX,
-            });
-        }
-        extension.route = Some(route);
-        extension.origin = None;
-        let note = Note {
-            flags: 0,
-            sent_ns: found.head.sent_ns,
-            extension,
-        };
-        self.send_on(index, &found, to, &note, wait)
-    }
-
-    /// What came with the message received last besides its payload.
-    ///
-    /// # Errors
-    ///
-    /// `Empty` if there is no such message.
-    pub fn extension(&self) -> Result<Extension> {
-        self.last().map(|(.., extension)| extension)
-    }
-
-    /// The message received last, and what came with it.
-    fn last(&self) -> Result<(usize, Found, Extension)> {
-        let index = self.last.ok_or(Error::Empty)?;
-        let found = self.found;
-        let receiver = self.channels[index].receiver.as_ref().ok_or(Error::Empty)?;
-        let mut extension = Extension::default();
-        match receiver.read_extension(&found, &mut extension) {
-            Some(_) => Ok((index, found, extension)),
-            None => Err(damaged(&found)),
-        }
-    }
-
-    /// Sends a payload on that lies in a ring only this end frees: it stays meanwhile.
-    fn send_on(
-        &mut self,
-        from: usize,
-        found: &Found,
-        to: Address,
-        note: &Note,
-        wait: Wait,
-    ) -> Result<u64> {
-        let target = self
-            .channels
-            .iter()
-            .position(|channel| channel.peer() == to);
-        let target =
-            target.ok_or_else(|| Error::no_pair(self.show(self.address), self.show(to)))?;
-        let receiver = self.channels[from].receiver.as_ref().ok_or(Error::Empty)?;
-        let half = receiver.half().clone();
-        let payload = half.data().slice(found.payload_at, found.head.len.into());
-        self.channels[target].send(&[payload], note, wait)
-    }
-
-    /// Answers the message received last: to its source, and on along the route it came by.
-    ///
-    /// # Errors
-    ///
-    /// As `send`; `Empty` if there is no such message.
-    pub fn answer(&mut self, payload: &[u8], wait: Wait) -> Result<u64> {
-        let (index, _, extension) = self.last()?;
-        let note = back(&extension, extension.route);
-        self.has_sent = true;
-        self.channels[index].send(&[payload], &note, wait)
-    }
-
-    /// Sends an answer received last one step back along its route.
-    ///
-    /// # Errors
-    ///
-    /// As `send`; `Empty` if there is no such message; `NoRoute` if it has arrived.
-    pub fn backward(&mut self, wait: Wait) -> Result<u64> {
-        let (index, found, extension) = self.last()?;
-        let mut route = extension.route.ok_or(Error::NoRoute)?;
-        let to = route.pop().ok_or(Error::NoRoute)?;
-        self.send_on(index, &found, to, &back(&extension, Some(route)), wait)
-    }
-}
-
-/// The note of a message on its way back.
-fn back(extension: &Extension, route: Option<Route>) -> Note {
-    let extension = Extension {
-        route: Some(route.unwrap_or_default()),
-        trace: extension.trace,
-        origin: None,
-    };
-    Note {
-        flags: BACKWARD,
-        sent_ns: 0,
-        extension,
     }
 }
 

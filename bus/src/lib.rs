@@ -49,6 +49,8 @@ pub mod trace;
 #[cfg(not(feature = "model"))]
 pub mod view;
 pub mod wait;
+#[cfg(not(feature = "model"))]
+pub mod waiter;
 
 pub use address::{Address, Template};
 #[cfg(not(feature = "model"))]
@@ -62,3 +64,5 @@ pub use error::{Error, Result};
 pub use message::Message;
 #[cfg(not(feature = "model"))]
 pub use wait::Wait;
+#[cfg(not(feature = "model"))]
+pub use waiter::Waiter;

@@ -74,6 +74,33 @@ mod real {
             }
         }
 
+        /// Asks the processor for the two lines at a position, to be read soon. Decides nothing.
+        #[inline(always)]
+        pub fn fetch(&self, position: u64) {
+            #[cfg(target_arch = "x86_64")]
+            self.hint::<{ core::arch::x86_64::_MM_HINT_T0 }>(position);
+            let _ = position;
+        }
+
+        /// The same, to be written soon.
+        #[inline(always)]
+        pub fn fetch_to_write(&self, position: u64) {
+            #[cfg(target_arch = "x86_64")]
+            self.hint::<{ core::arch::x86_64::_MM_HINT_ET0 }>(position);
+            let _ = position;
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        fn hint<const HINT: i32>(&self, position: u64) {
+            for line in [0, 64] {
+                let offset = position.wrapping_add(line) & (self.bytes - 1);
+                let place = self.base.as_ptr().wrapping_add(offset as usize);
+                // SAFETY: a hint, for an address within the mapping; it cannot fault anyway.
+                unsafe { core::arch::x86_64::_mm_prefetch::<HINT>(place.cast()) };
+            }
+        }
+
         /// Writes bytes.
         #[inline]
         pub fn write(&self, position: u64, bytes: &[u8]) {
@@ -141,6 +168,12 @@ mod modelled {
                     .store(word, Ordering::Relaxed);
             }
         }
+
+        /// Nothing.
+        pub fn fetch(&self, _position: u64) {}
+
+        /// Nothing.
+        pub fn fetch_to_write(&self, _position: u64) {}
 
         /// Writes bytes; `position` is a multiple of 8, as it is for messages in one part.
         pub fn write(&self, position: u64, bytes: &[u8]) {

@@ -82,11 +82,11 @@ mod blocking {
     /// What it costs to wake a sleeper on an idle processor: spinning for less than that and then
     /// sleeping costs both (2 us of spin before a sleep gave 35 us a message, 20 us gave 0.2).
     const SPIN: Duration = Duration::from_micros(20);
-    /// Hints before the second look, some 100 ns: no answer can come sooner.
-    const BREATH: u32 = 4;
-    /// The same for a side that only receives, some 500 ns: a sender that has been caught up with
-    /// is given the time to publish several messages, instead of losing the line of its tail to a
-    /// look after each.
+    /// Looks without a pause and without the clock, some 500 ns: an answer comes within that.
+    const EAGER_LOOKS: u32 = 128;
+    /// Pauses before the second look of a side that only receives, some 500 ns: a sender that has
+    /// been caught up with is given the time to publish several messages, instead of losing the
+    /// line of its tail to a look after each.
     const BREATH_OF_A_SINK: u32 = 24;
     /// Looks between two readings of the clock while spinning.
     const LOOKS: u32 = 32;
@@ -132,7 +132,7 @@ mod blocking {
                 _ => Pace {
                     spin: SPIN,
                     pinned: false,
-                    breath: BREATH,
+                    breath: 0,
                 },
             }
         }
@@ -144,7 +144,7 @@ mod blocking {
             Pace {
                 spin,
                 pinned: true,
-                breath: BREATH,
+                breath: 0,
             }
         }
 
@@ -152,7 +152,7 @@ mod blocking {
         pub(crate) fn set_sink(&mut self, is_sink: bool) {
             self.breath = match is_sink {
                 true => BREATH_OF_A_SINK,
-                false => BREATH,
+                false => 0,
             };
         }
 
@@ -172,36 +172,58 @@ mod blocking {
     }
 
     /// Waits until `ready` says so or the deadline passes; `false`: it passed. `pairs` are (mine,
-    /// theirs) of every ring that may make it ready.
+    /// theirs) of every ring that may make it ready. `ready` is told whether to fetch the lines of
+    /// what is to come, too: an answer is then here a transfer earlier, but a sender in full flow
+    /// loses a line it is writing.
     pub fn until(
         pairs: &[(&Bell, &Bell, &AtomicU64)],
         pace: &mut Pace,
         deadline: Option<Instant>,
-        mut ready: impl FnMut() -> bool,
+        mut ready: impl FnMut(bool) -> bool,
     ) -> bool {
-        if ready() {
+        if ready(false) {
             return true;
         }
-        let begun = Instant::now();
-        let mut now = begun;
-        if !pace.spin.is_zero() {
+        if pace.spin.is_zero() {
+            return fall_asleep(pairs, pace, deadline, &mut ready);
+        }
+        // Without a look at the clock, which takes as long as half a transfer.
+        if pace.breath > 0 {
             (0..pace.breath).for_each(|_| std::hint::spin_loop());
         }
-        while now - begun < pace.spin {
+        for _ in 0..EAGER_LOOKS {
+            if ready(pace.breath == 0) {
+                pace.learn(Duration::ZERO);
+                return true;
+            }
+        }
+        let begun = Instant::now();
+        loop {
             for _ in 0..LOOKS {
-                if ready() {
+                if ready(true) {
                     pace.learn(Duration::ZERO);
                     return true;
                 }
                 std::hint::spin_loop();
             }
-            now = Instant::now();
+            let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return false;
             }
+            if now - begun >= pace.spin {
+                return fall_asleep(pairs, pace, deadline, &mut ready);
+            }
         }
+    }
+
+    fn fall_asleep(
+        pairs: &[(&Bell, &Bell, &AtomicU64)],
+        pace: &mut Pace,
+        deadline: Option<Instant>,
+        ready: &mut impl FnMut(bool) -> bool,
+    ) -> bool {
         let slept = Instant::now();
-        let is_ready = sleep(pairs, deadline, &mut ready);
+        let is_ready = sleep(pairs, deadline, ready);
         pace.learn(slept.elapsed());
         is_ready
     }
@@ -209,12 +231,12 @@ mod blocking {
     fn sleep(
         pairs: &[(&Bell, &Bell, &AtomicU64)],
         deadline: Option<Instant>,
-        ready: &mut impl FnMut() -> bool,
+        ready: &mut impl FnMut(bool) -> bool,
     ) -> bool {
         loop {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return ready();
+                return ready(false);
             }
             let mut bells = [0; sys::WAIT_MAX];
             for (bell, (mine, theirs, sleeps)) in bells.iter_mut().zip(pairs) {
@@ -225,13 +247,13 @@ mod blocking {
                 true => NAP_MS_MAX,
                 false => NAP_MS_UNBARRED,
             };
-            let is_ready = ready();
+            let is_ready = ready(false);
             if !is_ready {
                 let nap = Duration::from_millis(nap_ms);
                 sys::wait_any(pairs, &bells, left.map_or(nap, |left| left.min(nap)));
             }
             pairs.iter().for_each(|(mine, ..)| retract(mine));
-            if is_ready || ready() {
+            if is_ready || ready(true) {
                 return true;
             }
         }

@@ -8,6 +8,10 @@ use crate::record::{HEAD_BYTES, Head, SUMMED};
 use crate::sync::Ordering;
 use crate::wait;
 
+/// How far ahead of the record being read the lines of the ring are asked for: where the next
+/// record begins is known only once this one is here, so that each would be waited for alone.
+const FETCH_AHEAD: u64 = 512;
+
 /// The consumer's private knowledge. Everything in it can be learnt again from the ring.
 #[derive(Debug)]
 pub struct Consumer<H> {
@@ -98,6 +102,13 @@ impl<H: Half> Consumer<H> {
         self.walk.at != self.half.producer().tail.at.load(Ordering::Acquire)
     }
 
+    /// Asks the processor for the lines of the record to come, while there is none yet: once the
+    /// tail is seen to have moved, they are on their way, too.
+    #[inline(always)]
+    pub fn fetch_next(&self) {
+        self.half.data().fetch(self.walk.at);
+    }
+
     /// The next message, gone past but neither handed out nor acknowledged. `None`: nothing more.
     ///
     /// # Errors
@@ -107,6 +118,10 @@ impl<H: Half> Consumer<H> {
     pub fn advance(&mut self) -> Result<Option<Found>, Trouble> {
         if !self.has_more()? {
             return Ok(None);
+        }
+        if self.walk.end.wrapping_sub(self.walk.at) > FETCH_AHEAD {
+            let soon = self.walk.at.wrapping_add(FETCH_AHEAD);
+            self.half.data().fetch(soon);
         }
         let is_first = self.walk.last_seq.is_none();
         match self.walk.step(self.half.data()) {
@@ -157,6 +172,30 @@ impl<H: Half> Consumer<H> {
             true => true,
             false => self.reject(found),
         }
+    }
+
+    /// `copy` of a message without an extension.
+    #[inline(always)]
+    #[must_use]
+    pub fn copy_plain(&mut self, found: &Found, bytes: &mut [u8]) -> bool {
+        self.half.data().read(found.payload_at, bytes);
+        match found.head.flags & SUMMED == 0 || crc::of(bytes) == found.head.crc {
+            true => true,
+            false => self.reject(found),
+        }
+    }
+
+    /// Is a message without an extension sound where it lies? If not, that is counted.
+    #[cfg(not(feature = "model"))]
+    #[inline(always)]
+    #[must_use]
+    pub fn is_sound(&mut self, found: &Found) -> bool {
+        if found.head.flags & SUMMED == 0 {
+            return true;
+        }
+        let length = u64::from(found.head.len);
+        let sum = crc::of(self.half.data().slice(found.payload_at, length));
+        sum == found.head.crc || self.reject(found)
     }
 
     /// Reads the extension and returns its checksum; `None`: it is damaged.
@@ -224,6 +263,13 @@ impl<H: Half> Consumer<H> {
             page.origin_epoch.store(origin.epoch, Ordering::Relaxed);
             page.origin_seq.store(origin.seq, Ordering::Relaxed);
         }
+        self.hand_out_plain(found);
+    }
+
+    /// `hand_out` of a message without an extension.
+    #[inline(always)]
+    pub fn hand_out_plain(&mut self, found: &Found) {
+        let page = self.half.consumer();
         if found.is_repeat {
             count(&page.counters.redelivered, 1);
         } else {

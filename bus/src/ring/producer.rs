@@ -8,6 +8,10 @@ use crate::record::{HEAD_BYTES, Head, PAD, SUMMED, span};
 use crate::sync::Ordering;
 use crate::wait;
 
+/// How far ahead of the record being written the lines of the ring are asked for: they are the
+/// consumer's, and the processor's queue of stores reaches only a few records.
+const FETCH_AHEAD: u64 = 512;
+
 /// What a message carries besides its payload.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Note {
@@ -17,6 +21,20 @@ pub struct Note {
     pub sent_ns: u64,
     /// Route, trace, origin.
     pub extension: Extension,
+}
+
+impl Note {
+    /// Does nothing come with the payload?
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        let Extension {
+            route,
+            trace,
+            origin,
+        } = &self.extension;
+        let is_bare = route.is_none() && trace.is_none() && origin.is_none();
+        is_bare && self.flags == 0 && self.sent_ns == 0
+    }
 }
 
 /// The producer's private knowledge. Everything in it can be learnt again from the ring.
@@ -116,11 +134,23 @@ impl<H: Half> Producer<H> {
     /// A head that cannot be.
     #[inline]
     pub fn has_room(&mut self, bytes: u64) -> Result<bool, Contradiction> {
-        let need = self.need(span(bytes));
+        self.has_room_for(span(bytes))
+    }
+
+    /// The same for a record of `span` bytes.
+    #[inline(always)]
+    fn has_room_for(&mut self, span: u64) -> Result<bool, Contradiction> {
+        let need = self.need(span);
         let capacity = self.half.data().capacity();
         if self.at.wrapping_add(need).wrapping_sub(self.head) <= capacity {
             return Ok(true);
         }
+        self.look_for_room(need)
+    }
+
+    #[cold]
+    fn look_for_room(&mut self, need: u64) -> Result<bool, Contradiction> {
+        let capacity = self.half.data().capacity();
         self.head = self.half.consumer().head.at.load(Ordering::Acquire);
         filled(self.head, self.tail, capacity)?;
         Ok(self.at.wrapping_add(need).wrapping_sub(self.head) <= capacity)
@@ -198,13 +228,64 @@ impl<H: Half> Producer<H> {
         Ok(Some(head.seq))
     }
 
+    /// Writes messages that carry nothing but their payloads behind the tail, for `commit` to
+    /// publish, as long as there is room; returns how many. The hot path: `write` in short.
+    ///
+    /// # Errors
+    ///
+    /// A head that cannot be.
+    #[inline]
+    pub fn write_plain(
+        &mut self,
+        payloads: &[&[u8]],
+        sent_ns: u64,
+    ) -> Result<usize, Contradiction> {
+        let mut written = 0;
+        let flags = if self.rules.is_summed { SUMMED } else { 0 };
+        for payload in payloads {
+            let span = span(payload.len() as u64);
+            if !self.has_room_for(span)? {
+                break;
+            }
+            self.pad_for(span);
+            if payloads.len() > 1 {
+                self.half
+                    .data()
+                    .fetch_to_write(self.at.wrapping_add(FETCH_AHEAD));
+            }
+            self.seq = self.seq.wrapping_add(1);
+            let head = Head {
+                len: payload.len() as u32,
+                crc: match self.rules.is_summed {
+                    true => crc::of(payload),
+                    false => 0,
+                },
+                seq: self.seq,
+                sent_ns,
+                flags,
+                extension: 0,
+            };
+            self.half.data().put_head(self.at, head.encode());
+            let payload_at = self.at.wrapping_add(HEAD_BYTES);
+            self.half.data().write(payload_at, payload);
+            self.at = self.at.wrapping_add(span);
+            self.bytes += payload.len() as u64;
+            written += 1;
+        }
+        Ok(written)
+    }
+
     /// Fills the ring to its end if a record of `span` would cross it.
     #[inline]
     fn pad_for(&mut self, span: u64) {
         let to_wrap = self.to_wrap();
-        if span <= to_wrap {
-            return;
+        if span > to_wrap {
+            self.pad(to_wrap);
         }
+    }
+
+    #[cold]
+    fn pad(&mut self, to_wrap: u64) {
         let pad = Head {
             len: (to_wrap - HEAD_BYTES) as u32,
             seq: self.seq.wrapping_add(1),

@@ -3,6 +3,7 @@
 #![cfg(not(feature = "model"))]
 
 mod allocation;
+mod batch;
 mod damage;
 mod endpoint;
 mod files;

@@ -137,7 +137,7 @@ fn sleep_until_moved(mine: &[(Watch, Cell<[u64; 2]>)]) -> bool {
             ]
         })
         .collect();
-    let has_moved = || {
+    let has_moved = |_| {
         let mut has_moved = false;
         for (watch, seen) in mine {
             let tail = &watch.out.producer().tail.at;
