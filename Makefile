@@ -58,6 +58,9 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	    $(CARGO) test --release --locked -p ramgrid-bus --features model --test model -- --nocapture
 	RAMGRID_BUS_KILLS=10000 RAMGRID_BUS_STOP_S=60 \
 	    $(CARGO) test --release --locked -p ramgrid-bus --test crash
+	RAMGRID_RELAY_RUNS=20000 $(CARGO) test --release --locked -p ramgrid-hooktool --lib relay::
+	RAMGRID_RELAY_MESSAGES=1000000 RAMGRID_RELAY_OUTAGE_S=60 \
+	    $(CARGO) test --release --locked -p ramgrid-hooktool --test relay
 
 # Sanitizers are options of nightly compilers; RUSTC_BOOTSTRAP=1 lets a stable one take them, too.
 fuzz: ## the parsers and the envelope, SECONDS_EACH (default 60) each; any toolchain, and g++

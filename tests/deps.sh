@@ -48,6 +48,8 @@ ip iproute2
 /usr/lib/python3.11/test/test_fileio.py libpython3.11-testsuite
 mount mount
 git git
+ip iproute2
+openssl openssl
 "
 
 missing=""

@@ -11,5 +11,6 @@ mod inherit;
 mod init;
 mod limits;
 mod refuse;
+mod relay;
 mod session;
 mod settings;

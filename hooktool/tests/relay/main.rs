@@ -1,0 +1,37 @@
+//! Two hosts, their relays, and everything that can go wrong between them, for a while, at random:
+//! relays, senders and receivers killed, the link cut and restored, a receiver stopped until the
+//! rings are full. Each message must come once, in order, and none may be lost.
+//!
+//! As root the hosts are network namespaces with a veth between them. Otherwise both are this host,
+//! and the link cannot be cut: a relay is stopped instead, and the test says so. It is no libtest
+//! program, since it starts itself as senders and receivers.
+//!
+//! `RAMGRID_RELAY_MESSAGES` (default 60000) and `RAMGRID_RELAY_OUTAGE_S` (default 2) make it longer:
+//! `make torture`.
+
+mod actor;
+mod hosts;
+mod referee;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some("sender" | "receiver") = arguments.first().map(String::as_str) {
+        actor::act(&arguments);
+        return ExitCode::SUCCESS;
+    }
+    // A listing has no tests, and a filter meant for another target none of these.
+    let is_filtered = arguments.iter().any(|word| !word.starts_with('-'));
+    if is_filtered || arguments.iter().any(|word| word == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    referee::all();
+    ExitCode::SUCCESS
+}
+
+/// A number from the environment.
+fn number(name: &str, usual: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
