@@ -50,7 +50,7 @@ fn apply(bus: &Bus, arguments: &RoutesApplyArgs) -> Result<u8, Failure> {
     bus.make().map_err(told)?;
     let _lock = bus.lock().map_err(told)?;
     let found = installed(bus)?;
-    if found != wanted {
+    if found != wanted || !path_of(bus).exists() {
         install(bus, &wanted)?;
     }
     tell(bus, &found, &wanted, "")
