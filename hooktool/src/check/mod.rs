@@ -4,6 +4,7 @@
 //! calls and with what the hook driver exports, and gives a verdict: 0 covered, 3 partly,
 //! 4 impossible. A running process is judged by what it has really mapped.
 
+mod files;
 mod own;
 mod process;
 mod report;

@@ -1,15 +1,16 @@
 //! `hooktool check PID`: what a running process really has.
 //!
 //! `/proc/PID/maps` says whether the hook driver is loaded and which objects are, those opened late
-//! included; `/proc/PID/fd` whether a ring of io_uring exists; the session's hook server what it
-//! does. A process without the driver is judged as if it were started again.
+//! included; `/proc/PID/fd` which files are open and whether a ring of io_uring exists; the
+//! session's hook server what it serves of them. A process without the driver is judged as if it
+//! were started again.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::report::{Report, Verdict};
-use super::{judge_objects, own};
-use crate::control::{ProcessInfo, ServiceState, SessionInfo};
+use super::{files, judge_objects, own};
+use crate::control::{ProcessInfo, Request, Response, ServiceState, SessionInfo, Snapshot};
 use crate::failure::Failure;
 use crate::libraries::Object;
 use crate::shim::{self, Shim};
@@ -28,14 +29,23 @@ pub fn examine(pid: u32, shim: Option<&Shim>) -> Result<Report, Failure> {
     let command = command_of(&root);
     let mut report = Report::new(&exe, command);
     report.pid = Some(pid);
-    let files = mapped(&maps);
+    let mapped_files = mapped(&maps);
     let session = session_of(pid);
+    let (known, bypass) = match &session {
+        Some(Known { counters, .. }) => (counters.files.as_slice(), counters.bypass.clone()),
+        None => Default::default(),
+    };
+    report.files = files::list(&root, &maps, known);
+    report.bypass = bypass.into_iter().filter(|(_, count)| *count > 0).collect();
     let driver = |file: &PathBuf| {
         file.file_name().is_some_and(|name| name == shim::FILE_NAME)
             || shim.is_some_and(|shim| shim.path == *file)
     };
-    let hooked = session.is_some() || files.iter().any(driver);
-    let objects: Vec<_> = files.iter().filter_map(|file| load(&root, file)).collect();
+    let hooked = session.is_some() || mapped_files.iter().any(driver);
+    let objects: Vec<_> = mapped_files
+        .iter()
+        .filter_map(|file| load(&root, file))
+        .collect();
     report.set_glibc(
         objects
             .iter()
@@ -54,7 +64,7 @@ pub fn examine(pid: u32, shim: Option<&Shim>) -> Result<Report, Failure> {
     }
     report.conclude();
     if hooked {
-        in_session(&mut report, session);
+        in_session(&mut report, &root, session);
     } else {
         report.reason = format!("not hooked now. Started by hooktool: {}", report.reason);
     }
@@ -123,40 +133,78 @@ fn uses_io_uring(root: &Path) -> bool {
         .any(|link| link == Path::new("anon_inode:[io_uring]"))
 }
 
-/// The session that knows a process, and the process as it is known there.
-fn session_of(pid: u32) -> Option<(SessionInfo, ProcessInfo)> {
-    sessions::list().found.into_iter().find_map(|found| {
-        let known = found
-            .info
-            .processes
-            .iter()
-            .find(|process| process.pid == pid);
-        let known = known.cloned();
-        known.map(|process| (found.info, process))
+/// What a session knows of a process.
+struct Known {
+    session: SessionInfo,
+    process: ProcessInfo,
+    /// Counters of the process, files of the session.
+    counters: Box<Snapshot>,
+}
+
+/// Asks the session that a process belongs to.
+fn session_of(pid: u32) -> Option<Known> {
+    sessions::list().found.into_iter().find_map(|mut found| {
+        let mut processes = found.info.processes.iter();
+        let process = processes.find(|process| process.pid == pid)?.clone();
+        match found.link.ask(&Request::Snapshot { pid: Some(pid) }) {
+            Ok(Response::Snapshot(counters)) => Some(Known {
+                session: found.info,
+                process,
+                counters,
+            }),
+            _ => None,
+        }
     })
 }
 
 /// Adds what the session's hook server says.
-fn in_session(report: &mut Report, session: Option<(SessionInfo, ProcessInfo)>) {
-    let Some((info, process)) = session else {
+fn in_session(report: &mut Report, root: &Path, session: Option<Known>) {
+    let Some(Known {
+        session, process, ..
+    }) = session
+    else {
         report.verdict = Verdict::Partly;
-        report.reason =
-            "the hook driver is loaded, and no session knows it: it has read nothing eligible yet, \
-             or its hook server is gone; it reads from disk"
-                .into();
-        report.next = "hooktool ps".into();
+        (report.reason, report.next) = unknown(root);
         return;
     };
     let hits = viewer::percent(process.hits_local + process.hits_remote, process.reads);
-    let state = viewer::state_words(info.state, info.reason.as_deref());
+    let state = viewer::state_words(session.state, session.reason.as_deref());
     report.reason = format!(
         "in session {} for {} s, {state}: {} reads, {hits} % hits. {}",
-        info.name, process.uptime_s, process.reads, report.reason
+        session.name, process.uptime_s, process.reads, report.reason
     );
-    if info.state != ServiceState::Serving && report.verdict == Verdict::Covered {
+    if session.state != ServiceState::Serving && report.verdict == Verdict::Covered {
         report.verdict = Verdict::Partly;
     }
-    report.next = format!("hooktool stats {} 1", info.name);
+    report.next = format!("hooktool stats {} 1", session.name);
+}
+
+/// Why a process that has the driver is in no session, and what to type.
+fn unknown(root: &Path) -> (String, String) {
+    let environment = std::fs::read(root.join("environ")).unwrap_or_default();
+    let mut entries = environment.split(|byte| *byte == 0);
+    let is_set = |name: &str, entry: &[u8]| {
+        entry
+            .strip_prefix(name.as_bytes())
+            .is_some_and(|rest| rest.starts_with(b"=") && rest.len() > 1)
+    };
+    if entries
+        .clone()
+        .any(|entry| is_set("HOOKTOOL_DISABLED", entry))
+    {
+        let why = "the hook driver is loaded, and HOOKTOOL_DISABLED keeps it inert: it reads from \
+                   disk";
+        let next = "start it without HOOKTOOL_DISABLED in its environment";
+        return (why.into(), next.into());
+    }
+    if !entries.any(|entry| is_set("HOOKTOOL_SESSION", entry)) {
+        let why = "the hook driver is loaded, and no session is named to it: it reads from disk";
+        return (why.into(), "start it by hooktool run".into());
+    }
+    let why = "the hook driver is loaded, and no session knows it: it has read nothing eligible \
+               yet, has changed its user or group since its start, or its hook server is gone; it \
+               reads from disk";
+    (why.into(), "hooktool ps".into())
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //!
 //! Filled by `check` and `check::process`; printed by `check`. No file is read here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::by_reason;
+use super::files::{self, OpenFile};
 use crate::coverage::Calls;
 use crate::dry_run::quote;
 use crate::elf::Glibc;
@@ -74,6 +75,12 @@ pub struct Report {
     pub starts: BTreeSet<String>,
     /// Built by the Go compiler.
     pub go: bool,
+    /// The regular files that a running process has open, and how each is read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<OpenFile>,
+    /// Reads of a running process that were left to the kernel, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bypass: BTreeMap<String, u64>,
     /// Globs worth giving to `--own`.
     pub own: Vec<String>,
     /// Whether the hook driver at hand was asked, not the table alone.
@@ -98,6 +105,8 @@ impl Report {
             calls: Calls::default(),
             starts: BTreeSet::new(),
             go: false,
+            files: Vec::new(),
+            bypass: BTreeMap::new(),
             own: Vec::new(),
             hooks_known: false,
         }
@@ -197,6 +206,20 @@ impl Report {
         let mut out = format!("{}\n", self.title());
         if !self.objects.is_empty() {
             self.calls_text(&mut out);
+        }
+        files::text(&mut out, &self.files);
+        if !self.bypass.is_empty() {
+            let reasons: Vec<_> = self
+                .bypass
+                .iter()
+                .map(|(reason, count)| format!("{reason} {count}"))
+                .collect();
+            wrap(
+                &mut out,
+                "  kernel's  ",
+                &reasons.join(", "),
+                "            ",
+            );
         }
         let verdict = match self.verdict {
             Verdict::Covered => "covered",

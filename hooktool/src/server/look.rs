@@ -1,9 +1,10 @@
 //! One look at a file that a process of the session has open: who it is and how it stands, by the
 //! kernel alone.
 //!
-//! Called by `proofs`. A file is found through the process' descriptor, or by its path where the
-//! descriptor is closed by now; either way it is first opened as a mere name (`O_PATH`, which no
-//! device or pipe notices) and goes no further unless it is the very file of the record.
+//! Called by `proofs`, and by `stats` for sizes. A file is found through the process' descriptor,
+//! or by its path where the descriptor is closed by now; either way it is first opened as a mere
+//! name (`O_PATH`, which no device or pipe notices) and goes no further unless it is the very file
+//! of the record.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -66,6 +67,11 @@ impl Look {
         let open = |flags| rustix::fs::open(place.as_str(), flags, Mode::empty());
         open(flags | OFlags::NOATIME).or_else(|_| open(flags)).ok()
     }
+}
+
+/// Size in bytes of the file at `path`, if that is `ident` still.
+pub fn size_at(path: &str, ident: FileIdent) -> Option<u64> {
+    open(path, ident).map(|look| look.stamp.size)
 }
 
 /// Identity and stamp of a regular file, in the terms of the grid.

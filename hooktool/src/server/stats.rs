@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use grid::files::{EXCLUDED, FileRecord, JUDGED, OWNED, RecordRef, Trust};
 use grid::header::switch;
 use grid::ident::FileIdent;
-use grid::names::{Bypass, Counter};
+use grid::names::{Bypass, Counter, Fallback};
 use grid::node::NodeState;
 use grid::sync::Ordering;
 
 use super::domain::Domain;
+use super::look;
 use super::members::Member;
 use super::session::Session;
 use super::totals::Totals;
@@ -30,6 +31,7 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
     let (totals, processes) = count(session, pid)?;
     let domains = session.domains();
     let (state, reason) = session.state();
+    let reason = reason.or_else(|| damage(&totals));
     let hits = [Counter::HitsLocal, Counter::HitsRemote, Counter::ReadsDisk];
     let [hits_local, hits_remote, reads_disk] = hits.map(|counter| totals.counter(counter));
     let hits = hits_local.saturating_add(hits_remote);
@@ -83,6 +85,14 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
     })
 }
 
+/// A word on blocks that a node gave back as something else than was left there: none of them was
+/// used, and whoever runs the node wants to know.
+fn damage(totals: &Totals) -> Option<String> {
+    let failed = totals.fallback(Fallback::Envelope);
+    let blocks = if failed == 1 { "block" } else { "blocks" };
+    (failed != 0).then(|| format!("{failed} {blocks} of a node failed their tag, read from disk"))
+}
+
 /// What serving would have been worth.
 fn prediction(totals: &Totals, reads: u64, nodes: &[NodeInfo]) -> Prediction {
     let hits = totals.bypass(Bypass::Observe);
@@ -103,6 +113,7 @@ fn prediction(totals: &Totals, reads: u64, nodes: &[NodeInfo]) -> Prediction {
 /// The session as `ps` shows it.
 pub fn session_info(session: &Session) -> SessionInfo {
     let (state, reason) = session.state();
+    let reason = reason.or_else(|| damage(&count(session, None)?.0));
     let mut processes: Vec<ProcessInfo> = session.members.lock().iter().map(process_info).collect();
     processes.sort_by_key(|process| std::cmp::Reverse(process.uptime_s));
     SessionInfo {
@@ -264,12 +275,25 @@ fn files(
             (*generation == found.generation).then(|| path.clone())
         };
         for (found, record) in domain.region.files().live() {
-            files.push(file_info(domain, record, path_of(found), held));
+            let info = file_info(domain, record, path_of(found), held);
+            files.push((info, record.ident()));
         }
     }
-    files.sort_by(|one, other| other.reads.cmp(&one.reads).then(one.path.cmp(&other.path)));
+    files.sort_by(|(one, _), (other, _)| {
+        other
+            .reads
+            .cmp(&one.reads)
+            .then_with(|| one.path.cmp(&other.path))
+    });
     files.truncate(FILES_MAX);
-    files
+    let sized = files.into_iter().map(|(mut info, ident)| {
+        // No stamp is kept of a file that is owned, nor before the first proof.
+        if info.size == 0 {
+            info.size = look::size_at(&info.path, ident).unwrap_or(0);
+        }
+        info
+    });
+    sized.collect()
 }
 
 fn file_info(
@@ -285,7 +309,10 @@ fn file_info(
         .block_log2()
         .map_or(1, |log2| 1 << (log2.clamp(12, 16) - 12));
     FileInfo {
-        path: path.unwrap_or_else(|| format!("inode {} on device {}", ident.ino, ident.dev)),
+        path: path.unwrap_or_else(|| {
+            let (major, minor) = (ident.dev >> 32, ident.dev & 0xFFFF_FFFF);
+            format!("inode {} on device {major}:{minor}", ident.ino)
+        }),
         size: record.stamp().0.size,
         state: file_state(domain, record).into(),
         blocks_local: pages.div_ceil(block_pages),

@@ -83,6 +83,11 @@ impl Totals {
         self.bypass[reason as usize]
     }
 
+    /// How often a read turned back for this reason.
+    pub fn fallback(&self, reason: Fallback) -> u64 {
+        self.fallback[reason as usize]
+    }
+
     /// Mean time of reads from the device in microseconds; `None` without any.
     pub fn disk_us_mean(&self) -> Option<f64> {
         let count: u64 = self.disk_latency.iter().sum();

@@ -11,7 +11,13 @@ use harness::session::Hooked;
 use harness::stats::PINNED_KEYS;
 use serde_json::json;
 
-both_modes!(remote_hits_agree_with_the_node, off_and_on, flush, observe);
+both_modes!(
+    remote_hits_agree_with_the_node,
+    off_and_on,
+    flush,
+    observe,
+    check_of_a_running_process
+);
 
 const BLOCKS: usize = 512;
 const BYTES: usize = BLOCKS * 4096;
@@ -122,6 +128,44 @@ fn off_and_on(mode: Mode) {
     );
     run(&mut bed.hooktool(&["on", hooked.name.as_str()])).must_pass();
     hooked_hits_grow(&mut puppets, &hooked, &content);
+    puppets.end();
+}
+
+/// `hooktool check PID` tells which files the process has open and what is served of them; the size
+/// of a file that is owned is known without a stamp.
+fn check_of_a_running_process(mode: Mode) {
+    let bed = Bed::new("check", mode);
+    let content = noise(9, BYTES);
+    bed.write("file", &content);
+    bed.write("other", b"nobody reads this");
+    let path = std::fs::canonicalize(bed.join("file")).expect("it is there");
+    let hooked = bed.hooked().flag("--own", &path);
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    puppets.done(0, "open", &json!(["f", "file", "r"]));
+    puppets.done(0, "open", &json!(["g", "other", "r"]));
+    hooked_hits_grow(&mut puppets, &hooked, &content);
+    let stats = hooked.stats().expect("live");
+    assert_eq!(stats.all["files"][0]["size"], BYTES, "{}", stats.all);
+    let info = hooked.info().expect("live");
+    let reader = info["processes"]
+        .as_array()
+        .and_then(|all| all.iter().max_by_key(|process| process["reads"].as_u64()));
+    let pid = reader.expect("a reader")["pid"].to_string();
+    let asked = run(&mut bed.hooktool(&["check", "-j", pid.as_str()]));
+    let told: serde_json::Value = serde_json::from_str(&asked.text()).expect("JSON");
+    let reason = told["reason"].as_str().expect("text");
+    let session = format!("in session {} ", hooked.name);
+    assert!(reason.starts_with(&session), "{told}");
+    let state_of = |path: &std::path::Path| {
+        let files = told["files"].as_array().expect("files");
+        let found = files
+            .iter()
+            .find(|file| file["path"] == *path.to_string_lossy());
+        found.unwrap_or_else(|| panic!("not told: {told}"))["state"].clone()
+    };
+    assert_eq!(state_of(&path), "serve", "{told}");
+    assert_eq!(state_of(&path.with_file_name("other")), "unread", "{told}");
+    assert!(told["bypass"]["not_held"].as_u64() > Some(0), "{told}");
     puppets.end();
 }
 

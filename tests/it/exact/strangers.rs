@@ -119,6 +119,13 @@ fn garbage(mode: Mode) {
         scene.fallbacks() > before,
         "garbage was not counted as a fallback"
     );
+    let stats = scene.hooked.stats().expect("live");
+    let reason = stats.all["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.ends_with("of a node failed their tag, read from disk"),
+        "{}",
+        stats.all
+    );
     scene.end();
 }
 
