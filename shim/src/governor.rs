@@ -49,6 +49,8 @@ const WINDOW_READS: u64 = 1024;
 const PAUSE_MAX: u64 = 10;
 /// What asking the grid costs a read that the page cache then serves, in nanoseconds.
 const OVERHEAD_NS: i64 = 700;
+/// One local hit in so many is looked at for what it saved: asking the kernel costs a system call.
+const LOOKED_AT_EVERY: u64 = 16;
 /// Reads from which the block size is learnt.
 const LEARN_READS: u64 = 4;
 
@@ -97,6 +99,24 @@ pub fn counted_in_kernel_mode(fd: i32, word: Word, len: u64, brought: u64) {
     if len != 0 && fdtable::run(fd).credit_unnoted(len, brought) && !paused(fd) {
         fdtable::set(fd, word.with(SERVE, 0, 0));
     }
+}
+
+/// Whether the local hit that began at `ticks` stands for its like: one in `LOOKED_AT_EVERY`,
+/// chosen by the low digits of the clock. The others are not accounted.
+#[inline]
+pub fn looks_closer(ticks: u64) -> bool {
+    (ticks >> 6).is_multiple_of(LOOKED_AT_EVERY)
+}
+
+/// What a local hit and those it stands for have saved. A page that the kernel holds as well has
+/// saved no read of the device, and was served slower than the kernel would have: a file that lies
+/// in the page cache must not be kept from it because a few of its pages are in the local cache.
+pub fn local_hits_saved_ns(is_resident: bool, header: &Header) -> i64 {
+    let each_ns = match is_resident {
+        true => -OVERHEAD_NS,
+        false => header.disk_ns() as i64,
+    };
+    each_ns.saturating_mul(LOOKED_AT_EVERY as i64)
 }
 
 /// After a read in mode SAMPLE, in which the kernel `brought` so many bytes off the device.

@@ -15,7 +15,7 @@ use super::target::Target;
 use super::{Request, account, local, remote, to_ns, verify};
 use crate::fdtable::{self, Word};
 use crate::session::Member;
-use crate::{classify, sys};
+use crate::{classify, governor, sys};
 
 /// Why memory has no answer.
 pub enum Miss {
@@ -54,7 +54,11 @@ pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> R
     let in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
     if let Some(served) = local::serve(member, request, target) {
         target.count_hit(member, Counter::HitsLocal, served);
-        account(member, request, word, header.disk_ns() as i64);
+        if governor::looks_closer(start) {
+            let is_resident = target.is_resident(member, request);
+            let saved_ns = governor::local_hits_saved_ns(is_resident, header);
+            account(member, request, word, saved_ns);
+        }
         verify::maybe(member, request, target, served);
         return Ok(served);
     }
