@@ -1,9 +1,10 @@
 # The front door. `make` alone prints what there is.
 CARGO ?= cargo
 PREFIX ?= /usr/local
+PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help build plant test test-deps check tidy fmt clippy deny torture fuzz clean install-bus demo bench
+.PHONY: help build plant test test-deps test-python check tidy fmt clippy deny torture fuzz clean install-bus demo bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +21,19 @@ test: test-deps build plant ## install what is needed (Debian, root), build, pas
 	$(CARGO) test --release --locked --workspace
 	$(CARGO) test --release --locked -p ramgrid-grid --features model --test model
 	$(CARGO) test --release --locked -p ramgrid-bus --features model --test model
+	$(MAKE) test-python
+
+# The package as its users get it: built by maturin, installed by pip, in an environment of its own.
+test-python: ## the Python package: build, install, its tests, C to Python and back
+	$(CARGO) build --release --locked -p ramgrid-bus-c
+	set -e; target="$$(realpath "$${CARGO_TARGET_DIR:-target}")"; home="$$target/python"; \
+	[ -x "$$home/bin/maturin" ] || { $(PYTHON) -m venv "$$home"; \
+	    "$$home/bin/pip" install --quiet 'maturin>=1.7,<2'; }; \
+	rm -rf "$$home/wheels"; \
+	CARGO_TARGET_DIR="$$target" "$$home/bin/maturin" build --quiet --release --locked \
+	    --manifest-path bus/python/Cargo.toml --out "$$home/wheels"; \
+	"$$home/bin/pip" install --quiet --no-deps --force-reinstall "$$home"/wheels/*.whl; \
+	RAMGRID_BUS_C="$$target/release" "$$home/bin/python" -m unittest discover bus/python/tests
 
 test-deps: ## the Debian packages the tests need; starts no service
 	@tests/deps.sh

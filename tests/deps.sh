@@ -20,6 +20,7 @@ needs="
 sqlite3 sqlite3
 /usr/bin/python3 python3
 /usr/lib/python3/dist-packages/redis/__init__.py python3-redis
+/usr/lib/python3.11/ensurepip/__init__.py python3-venv
 redis-cli redis-tools
 fio fio
 gcc gcc
