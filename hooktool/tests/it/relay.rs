@@ -1,5 +1,5 @@
-//! `hooktool bus relay` and `routes` on one host: who may speak, and what is said when it cannot be.
-//! (`tests/relay` kills and cuts.)
+//! `hooktool bus relay` and `routes` on one host: who may speak, and what is said when it cannot
+//! be. (`tests/relay` kills and cuts.)
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

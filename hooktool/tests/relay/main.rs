@@ -6,8 +6,8 @@
 //! and the link cannot be cut: a relay is stopped instead, and the test says so. It is no libtest
 //! program, since it starts itself as senders and receivers.
 //!
-//! `RAMGRID_RELAY_MESSAGES` (default 60000) and `RAMGRID_RELAY_OUTAGE_S` (default 2) make it longer:
-//! `make torture`.
+//! `RAMGRID_RELAY_MESSAGES` (default 60000) and `RAMGRID_RELAY_OUTAGE_S` (default 2) make it
+//! longer: `make torture`.
 
 mod actor;
 mod hosts;
