@@ -77,12 +77,12 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	    $(CARGO) test --release --locked -p ramgrid-hooktool --test relay
 
 # Sanitizers are options of nightly compilers; RUSTC_BOOTSTRAP=1 lets a stable one take them, too.
-fuzz: ## the parsers and the envelope, SECONDS_EACH (default 60) each; any toolchain, and g++
+fuzz: ## parsers, envelope and store, SECONDS_EACH (default 60) each; any toolchain, and g++
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	@for target in request reply envelope; do \
-	    mkdir -p wire/fuzz/target/corpus/$$target; \
-	    (cd wire && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target \
-	        fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+	@for target in wire/request wire/reply wire/envelope memnode/store; do \
+	    room=$${target%/*}; name=$${target#*/}; mkdir -p $$room/fuzz/target/corpus/$$name; \
+	    (cd $$room && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$name \
+	        fuzz/target/corpus/$$name fuzz/corpus/$$name -- \
 	        -max_total_time=$${SECONDS_EACH:-60}) || exit 1; \
 	done
 

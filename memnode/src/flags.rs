@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::replay::ReplayFlags;
 use crate::tool::{Tool, ToolFlags};
 
 /// Lends this machine's memory to its neighbours: a cache of file blocks that speaks the Redis
@@ -30,6 +31,8 @@ enum Verb {
     Ping(ToolFlags),
     /// How fast 4 KiB blocks go to a node and back
     Bench(ToolFlags),
+    /// What each eviction policy would have kept of a recorded load
+    Replay(ReplayFlags),
 }
 
 impl Command {
@@ -41,6 +44,7 @@ impl Command {
             Some(Verb::Stat(flags)) => Task::Ask(Tool::Stat, flags),
             Some(Verb::Ping(flags)) => Task::Ask(Tool::Ping, flags),
             Some(Verb::Bench(flags)) => Task::Ask(Tool::Bench, flags),
+            Some(Verb::Replay(flags)) => Task::Replay(flags),
         }
     }
 }
@@ -52,6 +56,8 @@ pub enum Task {
     Serve(Flags),
     /// Ask one.
     Ask(Tool, ToolFlags),
+    /// Compare policies.
+    Replay(ReplayFlags),
 }
 
 /// What can be set on the command line, or by the variable of the same name.

@@ -1,14 +1,15 @@
 //! The `memnode` program: lends this machine's memory to its neighbours.
 //!
-//! Called by people, units and tests. It serves (`serve`) or asks a node that does (`tool`). Exit
-//! status: 0 after a clean end, 2 for a command line or a setting that cannot be, 1 for whatever
-//! else went wrong.
+//! Called by people, units and tests. It serves (`serve`), asks a node that does (`tool`), or
+//! compares eviction policies (`replay`). Exit status: 0 after a clean end, 2 for a command line or
+//! a setting that cannot be, 1 for whatever else went wrong.
 
 mod failure;
 mod flags;
 mod host;
 mod http;
 mod listen;
+mod replay;
 mod serve;
 mod service;
 mod settings;
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
                 serve::serve(&settings, &flags)
             }),
             Task::Ask(tool, flags) => tool::run(tool, &flags),
+            Task::Replay(flags) => replay::replay(&flags).map(|text| {
+                // A reader that has seen enough is no failure.
+                let _ = std::io::stdout().write_all(text.as_bytes());
+            }),
         },
         Err(error) if !error.use_stderr() => {
             // Help and version are what was asked for.

@@ -50,6 +50,9 @@ const SHARD_BYTES_MIN: usize = 8 * VALUE_BYTES_MAX;
 /// Smallest store in bytes: the largest value and then some.
 pub const STORE_BYTES_MIN: usize = 2 * VALUE_BYTES_MAX;
 
+/// What the smallest item takes, index included, in bytes.
+pub const ITEM_BYTES_MIN: usize = CHUNK_BYTES + INDEX_BYTES_PER_CHUNK;
+
 /// When a SET may take effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetMode {
