@@ -70,6 +70,6 @@ mod tests {
             tries += 1;
             some.contains(&3)
         });
-        assert!(tries == 5 && left.contains(&3) && left.len() < 100);
+        assert!(tries == 5 && left.contains(&3) && left.len() == 125);
     }
 }

@@ -20,6 +20,7 @@ use std::path::Path;
 
 use bus::{Spec, Template};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::xml;
@@ -103,12 +104,26 @@ struct TomlChannel {
 ///
 /// The file cannot be read, or a line of it says something impossible.
 pub fn read(path: &Path) -> Result<Table, Failure> {
+    let instead = "name a file of channels; docs/bus.md shows one";
+    read_by(path, parse, instead)
+}
+
+/// Reads a table of whatever kind `parse` knows; `instead` is what to do where there is none.
+///
+/// # Errors
+///
+/// As `read`.
+pub fn read_by<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+    instead: &str,
+) -> Result<T, Failure> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
         Failure::usage(
             format!("{shown}: {error}"),
             "the table cannot be read, so nothing was changed",
-            "name a file of channels; docs/bus.md shows one",
+            instead,
         )
     };
     let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
@@ -164,21 +179,43 @@ pub fn parse(text: &str) -> Result<Table, Complaint> {
     Ok(Table { key, channels })
 }
 
-fn toml_rows(text: &str) -> Result<(Option<String>, Template, Vec<Row>), Complaint> {
-    let line_at = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
-    let table: TomlTable = toml::from_str(text).map_err(|error| Complaint {
-        line: error.span().map_or(1, |span| line_at(span.start)),
+/// The line, from 1, of the byte `at`.
+pub fn line_at(text: &str, at: usize) -> usize {
+    text[..at.min(text.len())].matches('\n').count() + 1
+}
+
+/// A table as its TOML says it.
+///
+/// # Errors
+///
+/// It is no such table: the line and what is wrong there.
+pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Complaint> {
+    toml::from_str(text).map_err(|error| Complaint {
+        line: error.span().map_or(1, |span| line_at(text, span.start)),
         what: error.message().trim().to_string(),
-    })?;
-    let template = match &table.template {
-        None => Template::default(),
-        Some(written) => Template::parse(written.get_ref()).map_err(|error| Complaint {
-            line: line_at(written.span().start),
-            what: error.to_string(),
-        })?,
+    })
+}
+
+/// The template of a table's addresses, or the usual one.
+///
+/// # Errors
+///
+/// It is none.
+pub fn template_of(text: &str, written: Option<&Spanned<String>>) -> Result<Template, Complaint> {
+    let Some(written) = written else {
+        return Ok(Template::default());
     };
+    Template::parse(written.get_ref()).map_err(|error| Complaint {
+        line: line_at(text, written.span().start),
+        what: error.to_string(),
+    })
+}
+
+fn toml_rows(text: &str) -> Result<(Option<String>, Template, Vec<Row>), Complaint> {
+    let table: TomlTable = from_toml(text)?;
+    let template = template_of(text, table.template.as_ref())?;
     let rows = table.channel.into_iter().map(|channel| {
-        let line = line_at(channel.span().start);
+        let line = line_at(text, channel.span().start);
         let channel = channel.into_inner();
         Row {
             line,

@@ -21,14 +21,12 @@ use bus::{Address, Bus, Template};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::super::table::Complaint;
+use super::super::table::{Complaint, from_toml, line_at, read_by, template_of};
 use super::super::xml;
 use crate::failure::Failure;
 
 /// Most routes of a table.
 pub const ROUTES_MAX: usize = 1000;
-/// Largest table, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A relay to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,27 +138,8 @@ pub fn path_of(bus: &Bus) -> PathBuf {
 ///
 /// The file cannot be read, or a line of it says something impossible.
 pub fn read(path: &Path) -> Result<Routes, Failure> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        Failure::usage(
-            format!("{shown}: {error}"),
-            "the route table cannot be read, so nothing was changed",
-            "name a file of routes, or make one:  hooktool bus routes apply FILE",
-        )
-    };
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > FILE_BYTES_MAX {
-        let error = std::io::Error::other(format!("{bytes} bytes are too many for a table"));
-        return Err(unreadable(error));
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text).map_err(|complaint| {
-        Failure::usage(
-            format!("{shown}:{}: {}", complaint.line, complaint.what),
-            "the table says something impossible, so nothing was changed",
-            format!("correct line {} and apply it again", complaint.line),
-        )
-    })
+    let instead = "name a file of routes, or make one:  hooktool bus routes apply FILE";
+    read_by(path, parse, instead)
 }
 
 /// Parses a route table; XML if it begins like it.
@@ -212,20 +191,10 @@ pub fn parse(text: &str) -> Result<Routes, Complaint> {
 }
 
 fn toml_rows(text: &str) -> Result<(Template, Vec<RouteRow>), Complaint> {
-    let line_at = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
-    let table: TomlTable = toml::from_str(text).map_err(|error| Complaint {
-        line: error.span().map_or(1, |span| line_at(span.start)),
-        what: error.message().trim().to_string(),
-    })?;
-    let template = match &table.template {
-        None => Template::default(),
-        Some(written) => Template::parse(written.get_ref()).map_err(|error| Complaint {
-            line: line_at(written.span().start),
-            what: error.to_string(),
-        })?,
-    };
+    let table: TomlTable = from_toml(text)?;
+    let template = template_of(text, table.template.as_ref())?;
     let rows = table.route.into_iter().map(|route| {
-        let line = line_at(route.span().start);
+        let line = line_at(text, route.span().start);
         let route = route.into_inner();
         RouteRow {
             line,
