@@ -123,6 +123,10 @@ const ON_EVERY_DISK: [&str; 12] = [
     "truncates",
 ];
 
+/// Of btrfs: a buffer that somebody changes while `O_DIRECT` reads into it fails the file system's
+/// own checksum, natively and now and then, with EIO.
+const NOT_ON_BTRFS: &str = "direct";
+
 fn feed_on(kind: &str) {
     if !root_or_say("a loop mount") {
         return;
@@ -133,6 +137,9 @@ fn feed_on(kind: &str) {
     for crew in ON_EVERY_DISK.chunks(4) {
         std::thread::scope(|scope| {
             for name in crew {
+                if kind == "btrfs" && *name == NOT_ON_BTRFS {
+                    continue;
+                }
                 scope.spawn(|| feed_in(&Bed::under(disk.path(), name, Mode::Normal), name, false));
             }
         });
