@@ -64,6 +64,7 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	done
 	RAMGRID_PYTHON_TESTS="test_io test_os test_posix test_shutil test_subprocess test_threading" \
 	    $(CARGO) test --release --locked -p ramgrid-tests --test same -- cpython
+	tests/pg_regress.sh
 	RAMGRID_KILL_ROUNDS=500 \
 	    $(CARGO) test --release --locked -p ramgrid-tests --test deaths -- rounds::
 	RAMGRID_MODEL_ITERATIONS=60000 \

@@ -111,10 +111,10 @@ pub fn looks_closer(ticks: u64) -> bool {
 /// What a local hit and those it stands for have saved. A page that the kernel holds as well has
 /// saved no read of the device, and was served slower than the kernel would have: a file that lies
 /// in the page cache must not be kept from it because a few of its pages are in the local cache.
-pub fn local_hits_saved_ns(is_resident: bool, header: &Header) -> i64 {
+pub fn local_hits_saved_ns(is_resident: bool, disk_ns: u64) -> i64 {
     let each_ns = match is_resident {
         true => -OVERHEAD_NS,
-        false => header.disk_ns() as i64,
+        false => disk_ns as i64,
     };
     each_ns.saturating_mul(LOOKED_AT_EVERY as i64)
 }
@@ -156,8 +156,9 @@ fn paused(fd: i32) -> bool {
 }
 
 /// Mode SERVE: accounts one read that saved `saved_ns` against the device (0: the kernel served
-/// it). True: the window ended without a gain and the descriptor has turned to KERNEL.
-pub fn account(fd: i32, word: Word, saved_ns: i64, header: &Header) -> bool {
+/// it). True: the window ended without a gain and the descriptor has turned to KERNEL, unless it
+/// `always` asks (`--fill always`).
+pub fn account(fd: i32, word: Word, saved_ns: i64, always: bool) -> bool {
     let gain = fdtable::gain(fd);
     let old = gain.load(Ordering::Relaxed);
     let saved = old as u32 as i32;
@@ -175,7 +176,7 @@ pub fn account(fd: i32, word: Word, saved_ns: i64, header: &Header) -> bool {
         pack(pause, reads, sum);
         return false;
     }
-    if sum > 0 || header.is_on(switch::FILL_ALWAYS) {
+    if sum > 0 || always {
         pack(0, 0, 0);
         return false;
     }
@@ -214,4 +215,62 @@ pub fn learn(
         Ordering::Relaxed,
     );
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grid::files::RecordRef;
+
+    /// Device reads of a spinning disk's array at its limit.
+    const DISK_NS: u64 = 3_300_000;
+
+    /// One window of a descriptor of its own, in which one read in `every` is a local hit and the
+    /// kernel serves the others from its cache. Whether it turned to mode KERNEL.
+    fn window_turns(fd: i32, every: u64, is_resident: bool, always: bool) -> bool {
+        let word = Word::file(
+            RecordRef {
+                index: 1,
+                generation: 1,
+            },
+            SERVE,
+        );
+        let mut turned = false;
+        fdtable::set(fd, word);
+        for read in 1..=WINDOW_READS {
+            let saved_ns = match read % (every * LOOKED_AT_EVERY) {
+                0 => local_hits_saved_ns(is_resident, DISK_NS),
+                _ => 0,
+            };
+            turned |= account(fd, word, saved_ns, always);
+        }
+        assert_eq!(
+            turned,
+            fdtable::get(fd).is_some_and(|word| word.mode() == KERNEL)
+        );
+        turned
+    }
+
+    #[test]
+    fn local_hits_of_pages_that_the_kernel_holds_do_not_keep_a_file_from_its_cache() {
+        assert!(window_turns(900, 8, true, false), "nothing was saved");
+        assert!(
+            !window_turns(901, 8, false, false),
+            "device reads were saved"
+        );
+        assert!(
+            !window_turns(902, 8, true, true),
+            "--fill always asks always"
+        );
+    }
+
+    #[test]
+    fn a_descriptor_that_fell_back_sits_out_a_pause_that_doubles() {
+        let fd = 903;
+        for pause in [2, 4, 8] {
+            assert!(window_turns(fd, 8, true, false));
+            let sat_out = (0..).take_while(|_| paused(fd)).count();
+            assert_eq!(sat_out, pause);
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> R
         target.count_hit(member, Counter::HitsLocal, served);
         if governor::looks_closer(start) {
             let is_resident = target.is_resident(member, request);
-            let saved_ns = governor::local_hits_saved_ns(is_resident, header);
+            let saved_ns = governor::local_hits_saved_ns(is_resident, header.disk_ns());
             account(member, request, word, saved_ns);
         }
         verify::maybe(member, request, target, served);

@@ -311,7 +311,8 @@ fn count_disk(member: Member, request: Request, reason: Bypass) {
 }
 
 fn account(member: Member, request: Request, word: Word, saved_ns: i64) {
-    let stopped = governor::account(request.fd, word, saved_ns, member.header());
+    let always = member.header().is_on(switch::FILL_ALWAYS);
+    let stopped = governor::account(request.fd, word, saved_ns, always);
     let (index, _) = word.record();
     if let Some(record) = member.region().files().records.get(index as usize) {
         match stopped {
