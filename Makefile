@@ -58,6 +58,9 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "torture: RAMGRID_SEED=$$seed"; \
 	    RAMGRID_SEED=$$seed $(CARGO) test -q --release --locked -p ramgrid-tests --test exact -- \
 	        model:: pressure:: || { echo "torture: failed with RAMGRID_SEED=$$seed"; exit 1; }; \
+	    RAMGRID_SEED=$$seed RAMGRID_OUTSIDERS_S=150 \
+	        $(CARGO) test -q --release --locked -p ramgrid-tests --test exact -- outsiders:: \
+	        || { echo "torture: outsiders failed with RAMGRID_SEED=$$seed"; exit 1; }; \
 	    RAMGRID_SEED=$$seed RAMGRID_FSX_OPERATIONS=100000 \
 	        $(CARGO) test -q --release --locked -p ramgrid-tests --test servers -- fsx:: \
 	        || { echo "torture: fsx failed with RAMGRID_SEED=$$seed"; exit 1; }; \

@@ -11,6 +11,8 @@ mod counters;
 mod model;
 #[path = "exact/oracle.rs"]
 mod oracle;
+#[path = "exact/outsiders.rs"]
+mod outsiders;
 #[path = "exact/owned.rs"]
 mod owned;
 #[path = "exact/pressure.rs"]

@@ -63,6 +63,11 @@ pub fn compile_crowd(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("crowd.c"), "crowd")
 }
 
+/// Compiles the meddler: outsiders that change files, and watchers that check what they read.
+pub fn compile_meddler(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("meddler.c"), "meddler")
+}
+
 fn compile_source(bed: &Bed, source: &Path, name: &str) -> PathBuf {
     let text = std::fs::read_to_string(source)
         .unwrap_or_else(|error| panic!("{}: {error}", source.display()));
