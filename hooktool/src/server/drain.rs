@@ -7,7 +7,7 @@
 //! are still what its filler saw. A node that fails costs one timeout, then its breaker is open.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grid::ident::block_hash;
 use grid::index::Held;
@@ -32,9 +32,23 @@ const SLEEP: futex::Timespec = futex::Timespec {
     tv_nsec: 0,
 };
 
-/// Pause after a batch: more blocks gather meanwhile, and whoever leaves them need not ring, which
-/// costs the target a system call.
+/// Pause after a batch of few blocks, and after each of the first looks that find none. Every time
+/// a thread wakes costs tens of microseconds on a virtual machine, and most of them are taken from
+/// the target: a database that writes a block a millisecond must not wake two threads for each. More
+/// blocks gather meanwhile, and whoever leaves them need not ring, which costs a system call.
+const NAP: Duration = Duration::from_millis(2);
+
+/// Pause after a batch of many blocks: somebody is filling, and the slots are few.
 const LINGER: Duration = Duration::from_micros(300);
+
+/// A batch of so many blocks is one of many.
+const MANY_BLOCKS: usize = 8;
+
+/// So many looks in a row that find nothing, a nap apart, before the thread sleeps until rung.
+const NAPS_MAX: u32 = 5;
+
+/// The prover is told of the doorbell at most so often: most rings mean a block, not a proof.
+const PROVER_EVERY: Duration = Duration::from_millis(20);
 
 /// Longest wait for a node to take blocks or to answer for one.
 const NODE_LIMIT: Duration = Duration::from_millis(300);
@@ -57,40 +71,74 @@ struct Lane {
 pub fn run(session: &Session, domain: &Domain) {
     let header = domain.region.header();
     let mut lanes: Vec<Lane> = session.nodes.iter().map(Lane::new).collect();
-    let mut answered = header.doorbell.load(Ordering::Acquire);
+    let mut prover = Prover::new(header.doorbell.load(Ordering::Acquire));
+    let mut naps = 0;
     while !session.is_ending() {
         let rung = header.doorbell.load(Ordering::Acquire);
-        if rung != answered {
-            // Whoever rang may want a proof as well.
-            session.wake_prover();
-            answered = rung;
+        prover.tell(session, rung);
+        let gathered = gather(domain, &mut lanes);
+        if gathered != 0 {
+            naps = 0;
+            send(domain, &mut lanes);
+            // The answers come meanwhile, and need not wake this thread.
+            std::thread::sleep(if gathered < MANY_BLOCKS { NAP } else { LINGER });
+            collect(domain, &mut lanes);
+            continue;
         }
-        if gather(domain, &mut lanes) {
-            deliver(domain, &mut lanes);
-            std::thread::sleep(LINGER);
+        if naps < NAPS_MAX || !prover.has_heard(rung) {
+            naps += 1;
+            std::thread::sleep(NAP);
             continue;
         }
         header.asleep.store(1, Ordering::SeqCst);
         // Who left a block after the look above and before the word was set did not ring.
-        if !gather(domain, &mut lanes) {
+        if gather(domain, &mut lanes) == 0 {
             let shared = futex::Flags::empty();
             let _ = futex::wait(&header.doorbell, shared, rung, Some(&SLEEP));
         }
         header.asleep.store(0, Ordering::Relaxed);
-        deliver(domain, &mut lanes);
+        naps = 0;
+        send(domain, &mut lanes);
+        collect(domain, &mut lanes);
     }
 }
 
-/// Takes every block that is ready, up to a batch. False: there was none.
-fn gather(domain: &Domain, lanes: &mut [Lane]) -> bool {
+/// What the prover has been told of the doorbell: whoever rang may want a proof as well.
+struct Prover {
+    heard: u32,
+    told: Option<Instant>,
+}
+
+impl Prover {
+    fn new(heard: u32) -> Prover {
+        Prover { heard, told: None }
+    }
+
+    /// Wakes the prover if the doorbell was rung, unless it was woken a moment ago.
+    fn tell(&mut self, session: &Session, rung: u32) {
+        let is_soon = self.told.is_some_and(|told| told.elapsed() < PROVER_EVERY);
+        if rung != self.heard && !is_soon {
+            session.wake_prover();
+            self.heard = rung;
+            self.told = Some(Instant::now());
+        }
+    }
+
+    fn has_heard(&self, rung: u32) -> bool {
+        self.heard == rung
+    }
+}
+
+/// Takes every block that is ready, up to a batch, and tells how many there were.
+fn gather(domain: &Domain, lanes: &mut [Lane]) -> usize {
     let slots = domain.region.refresh();
     let mut bytes = 0;
-    let mut any = false;
+    let mut blocks = 0;
     for slot in 0..slots.0.len() {
         let Some(refresh) = slots.take(slot) else {
             continue;
         };
-        any = true;
+        blocks += 1;
         match lane_of(domain, &refresh).filter(|number| *number < lanes.len()) {
             Some(number) => bytes += lanes[number].stage(domain, slot, refresh),
             None => drop_blocks(domain, 1),
@@ -100,7 +148,7 @@ fn gather(domain: &Domain, lanes: &mut [Lane]) -> bool {
             break;
         }
     }
-    any
+    blocks
 }
 
 /// The node that a block goes to; `None`: it is out of date already, malformed, or has no node.
@@ -123,13 +171,17 @@ fn is_current(domain: &Domain, refresh: &Refresh) -> bool {
         && look_block(cells, file_hash, refresh.block) == Some(refresh.version)
 }
 
-/// Sends what was gathered: all nodes are written to before any is waited for.
-fn deliver(domain: &Domain, lanes: &mut [Lane]) {
+/// Sends what was gathered to all nodes.
+fn send(domain: &Domain, lanes: &mut [Lane]) {
     for lane in lanes.iter_mut().filter(|lane| !lane.blocks.is_empty()) {
         if let Err(error) = lane.send() {
             lane.fail(domain, &error);
         }
     }
+}
+
+/// Waits for the answers of all nodes.
+fn collect(domain: &Domain, lanes: &mut [Lane]) {
     for lane in lanes.iter_mut().filter(|lane| !lane.blocks.is_empty()) {
         if let Err(error) = lane.collect(domain) {
             lane.fail(domain, &error);
