@@ -12,8 +12,9 @@ use crate::node::NODES_MAX;
 /// Bumped when a message changes.
 ///
 /// History, newest first:
+/// * 2: regions are numbered; a process may move from one to another.
 /// * 1: the first messages.
-pub const ATTACH_VERSION: u32 = 1;
+pub const ATTACH_VERSION: u32 = 2;
 /// Largest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 256;
 /// Environment variable that names the session: `<session id, 32 hex>:<token, 32 hex>`.
@@ -40,8 +41,14 @@ pub enum Want {
     /// Region, registration, and a socket to each node. Also after exec: whatever an earlier
     /// program of the same process had in flight is over.
     Join,
+    /// Region, registration and sockets for a process that has changed its credentials. Its other
+    /// threads may still be in the calls that they began under the old ones.
+    Move,
     /// Registration and sockets for a fork child, which has the region mapped already.
-    Fork,
+    Fork {
+        /// The number of that region (`Welcome::domain`).
+        domain: u32,
+    },
     /// More sockets to one node, for a process already registered as `process`.
     Socket {
         /// Number of the node.
@@ -64,6 +71,8 @@ pub struct Welcome {
     pub process: u16,
     /// Process id as the hook server sees it.
     pub pid: u32,
+    /// Number of the region: which credentials it is for.
+    pub domain: u32,
     /// Bytes of the region.
     pub region_bytes: u64,
     /// Whether a region descriptor comes first among the descriptors.
@@ -83,6 +92,9 @@ pub enum Verdict {
     Version,
     /// No process record is free.
     Full,
+    /// A fork child with other credentials than its region is for: it has to leave it, and may join
+    /// another then.
+    Elsewhere,
 }
 
 /// Encodes a message; `None` if the buffer is too small.
@@ -122,6 +134,7 @@ mod tests {
             token: [255; 16],
             process: u16::MAX,
             pid: u32::MAX,
+            domain: u32::MAX,
             region_bytes: u64::MAX,
             has_region: true,
             sockets: [Some(255); NODES_MAX],

@@ -104,6 +104,12 @@ words! {
         NotForReading = "not_for_reading",
         /// At the file offset of an open file that somebody else may be moving.
         FileOffset = "file_offset",
+        /// The process is leaving its region, because it changes its credentials: what it reads
+        /// until it has joined another one is counted nowhere. Counted once for each departure.
+        Left = "left",
+        /// The credentials of the process do not let it open this file: it has the descriptor from
+        /// somebody else, and the region is for all who have its credentials.
+        Entrusted = "entrusted",
     }
 }
 

@@ -51,11 +51,15 @@ fn classify(fd: i32) -> Result<Word, Bypass> {
     Ok(Word::file(found, mode))
 }
 
-/// Whether the kernel would let this descriptor read at all; notes what `O_DIRECT` asks of it.
+/// Whether the kernel would let this descriptor read at all, and its holder open the file anew;
+/// notes what `O_DIRECT` asks of it.
 pub fn look_at_flags(fd: i32) -> Result<(), Bypass> {
     let flags = sys::file::status_flags(fd);
     if flags & libc::O_ACCMODE == libc::O_WRONLY || flags & libc::O_PATH != 0 {
         return Err(Bypass::NotForReading);
+    }
+    if !sys::file::may_read(fd) {
+        return Err(Bypass::Entrusted);
     }
     let direct = flags & libc::O_DIRECT != 0;
     let alignment = direct

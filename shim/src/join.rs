@@ -6,10 +6,9 @@ use grid::attach::{
     ATTACH_VERSION, Hello, MESSAGE_BYTES_MAX, Verdict, Want, Welcome, decode, encode,
 };
 use grid::header::LAYOUT_VERSION;
-use grid::region::Region;
-use wire::Keys;
 
-use crate::session::{Config, Joined};
+use crate::rooms::{self, Joined};
+use crate::session::Config;
 use crate::sys;
 use crate::sys::socket::{self, DESCRIPTORS_MAX};
 
@@ -61,7 +60,7 @@ fn converse(fd: i32, config: &Config, want: Want) -> Option<Answer> {
     let descriptors = descriptors.get(..count)?;
     let welcome = decode::<Welcome>(buffer.get(..len)?)
         .filter(|welcome| welcome.token == config.token && welcome.version == ATTACH_VERSION)
-        .filter(|welcome| matches!(welcome.verdict, Verdict::Joined | Verdict::Full));
+        .filter(|welcome| !matches!(welcome.verdict, Verdict::Refused | Verdict::Version));
     let Some(welcome) = welcome else {
         descriptors.iter().for_each(|fd| socket::close(*fd));
         return None;
@@ -90,18 +89,11 @@ fn sort_descriptors(welcome: Welcome, descriptors: &[i32]) -> Answer {
     }
 }
 
-/// Maps the region that came with an answer.
-pub fn open_region(answer: &Answer) -> Option<Joined> {
+/// Maps the region that came with an answer, for a process that was at `place` when it asked.
+pub fn open_region(answer: &Answer, place: u64) -> Option<&'static Joined> {
     let fd = answer.region_fd?;
-    let bytes = answer.welcome.region_bytes;
-    let base = sys::memory::map_region(fd, bytes as usize);
+    let welcome = &answer.welcome;
+    let joined = rooms::furnish(fd, welcome.region_bytes, welcome.domain, place);
     socket::close(fd);
-    let region = sys::memory::open_region(base.ok()?, bytes)?;
-    let keys = derive(&region);
-    Some(Joined { region, keys })
-}
-
-#[inline(never)]
-fn derive(region: &Region) -> Keys {
-    Keys::derive(&region.header().secret_bytes())
+    joined
 }

@@ -343,6 +343,19 @@ impl Drop for Buffer {
     }
 }
 
+/// Forgets what the buffers hold that nobody is using: it was read under other credentials.
+pub fn forget_contents() {
+    for place in &BUFFERS {
+        if place.locked.swap(1, Ordering::Acquire) == 0 {
+            let at = place.at.load(Ordering::Relaxed) as *mut u8;
+            if !at.is_null() {
+                sys::memory::forget_content(at, PIECE_BYTES);
+            }
+            place.locked.store(0, Ordering::Release);
+        }
+    }
+}
+
 /// In a fork child: locks held by threads that do not exist here are dropped.
 pub fn forget_parents() {
     for place in &BUFFERS {

@@ -1,21 +1,24 @@
 //! The process's place in its session: whether it has joined, the mapped region, its slot. Joining
-//! is lazy (the first eligible read or write), happens once per program, and again after a fork,
-//! which is noticed by a page that the kernel wipes in the child.
+//! is lazy (the first eligible read or write), happens once per program, again after a fork, which
+//! is noticed by a page that the kernel wipes in the child, and again after a change of
+//! credentials, for another region (`rooms`).
 //!
 //! Called by every hook that needs the region. Never blocks longer than the join's time limit, and
 //! that only while joining.
 
 use grid::attach::{Verdict, Want};
 use grid::header::{Header, switch};
+use grid::names::Bypass;
 use grid::process::ProcessRecord;
 use grid::region::Region;
-use grid::sync::{AtomicU64, Ordering};
-use wire::Keys;
+use grid::sync::Ordering;
 
 use crate::join;
+pub use crate::rooms::Joined;
 use crate::sys;
 use crate::sys::memory::ForkPage;
 use crate::sys::once::Once;
+use crate::{lasting, pins, rooms};
 
 /// What the constructor found in the environment.
 pub struct Config {
@@ -33,27 +36,17 @@ pub struct Config {
     pub planted: bool,
 }
 
-/// The region, once joined.
-pub struct Joined {
-    /// The mapped region.
-    pub region: Region,
-    /// Keys derived from its secret.
-    pub keys: Keys,
-}
-
 static CONFIG: Once<Config> = Once::new();
-static JOINED: Once<Joined> = Once::new();
-/// Monotonic milliseconds before which a failed fork registration is not tried again.
-static RETRY_AT_MS: AtomicU64 = AtomicU64::new(0);
-
-/// Not 0 once the process has changed its credentials: it has left its region for good.
-static LEFT: AtomicU64 = AtomicU64::new(0);
 
 const NOBODY: u64 = 0;
 const BUSY: u64 = 1;
 const FAILED: u64 = 2;
 /// How long a thread waits for another one that is joining.
 const WAIT_ROUNDS: u32 = 300;
+/// Between two attempts to register a fork child, in milliseconds.
+const RETRY_MS: u64 = 200;
+/// ... of a process for which the region has no record free.
+const RETRY_FULL_MS: u64 = 1000;
 
 /// A process's view of the session, registered: what every counted operation needs.
 #[derive(Clone, Copy)]
@@ -106,10 +99,7 @@ pub fn is_planted() -> bool {
 /// The membership if this process has joined already; never joins.
 #[inline]
 pub fn member() -> Option<Member> {
-    if LEFT.load(Ordering::Relaxed) != 0 {
-        return None;
-    }
-    let joined = JOINED.get()?;
+    let joined = rooms::current()?;
     let process = config()?.fork_page.process.load(Ordering::Relaxed);
     let slot = process.checked_sub(1).map(|slot| slot as u16);
     Some(Member { joined, slot })
@@ -118,92 +108,126 @@ pub fn member() -> Option<Member> {
 /// The membership, joining (or registering a fork child) if need be. `None`: not in a session, or
 /// the hook server would not have us.
 pub fn join() -> Option<Member> {
-    let member = member();
-    match member {
-        Some(Member { slot: Some(_), .. }) => member,
-        Some(_) => Some(register_child()),
+    match member() {
+        Some(Member { slot: None, joined }) => register_child(joined),
         None => first_join(),
+        registered => registered,
     }
 }
 
 fn first_join() -> Option<Member> {
     let config = config()?;
-    if LEFT.load(Ordering::Relaxed) != 0 {
+    let page = config.fork_page;
+    if page.changing.load(Ordering::SeqCst) != 0
+        || sys::monotonic_ms() < page.retry_at_ms.load(Ordering::Relaxed)
+        || is_shared_memory_child()
+        || lasting::is_full()
+    {
         return None;
     }
-    let joining = &config.fork_page.joining;
     for _ in 0..WAIT_ROUNDS {
+        let joining = &page.joining;
         match joining.compare_exchange(NOBODY, BUSY, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => break,
             Err(FAILED) => return None,
             Err(_) => sys::sleep_ms(1),
         }
-        if JOINED.get().is_some() {
+        if rooms::current().is_some() {
             return member();
         }
     }
-    if JOINED.get().is_some() {
-        joining.store(NOBODY, Ordering::Release);
-        return member();
-    }
-    let outcome = join::ask(config, Want::Join);
-    if let Some(answer) = &outcome
-        && let Some(joined) = join::open_region(answer)
-    {
-        JOINED.set(joined);
-        adopt(config, answer);
-        joining.store(NOBODY, Ordering::Release);
-        return member();
-    }
-    joining.store(FAILED, Ordering::Release);
-    None
+    let state = match rooms::current().is_some() || move_in(config) {
+        true => NOBODY,
+        false => FAILED,
+    };
+    page.joining.store(state, Ordering::Release);
+    member()
 }
 
-/// A fork child has the region mapped but no record of its own yet.
-fn register_child() -> Member {
-    let joined = JOINED.get();
-    let (Some(joined), Some(config)) = (joined, config()) else {
-        unreachable_member()
-    };
-    let mut member = Member { joined, slot: None };
-    let now = sys::monotonic_ms();
-    let too_early = now < RETRY_AT_MS.load(Ordering::Relaxed);
-    if too_early || !member.header().is_alive(now) || is_shared_memory_child() {
-        return member;
+/// Asks for a region and moves in. False: none is to be had.
+fn move_in(config: &Config) -> bool {
+    let page = config.fork_page;
+    let (place, is_first) = (rooms::place(), !rooms::were_used());
+    // Once more, in this order: who changes credentials says so first, and moves out then.
+    if page.changing.load(Ordering::SeqCst) != 0 {
+        return true;
     }
-    let joining = &config.fork_page.joining;
+    if page.pid.load(Ordering::Relaxed) == 0 {
+        forget_parents();
+    }
+    let want = if is_first { Want::Join } else { Want::Move };
+    let Some(answer) = join::ask(config, want) else {
+        return false;
+    };
+    let joined = join::open_region(&answer, place);
+    adopt(config, &answer);
+    let Some(joined) = joined else {
+        return false;
+    };
+    lasting::renew(&joined.region);
+    pins::renew(joined, slot_of(&answer));
+    // False: the credentials have changed meanwhile. Whoever needs a region asks again.
+    rooms::move_in(joined, place);
+    true
+}
+
+/// A fork child has the region mapped but no record of its own yet. (So has a process for which
+/// there was no record.)
+fn register_child(joined: &'static Joined) -> Option<Member> {
+    let config = config()?;
+    let page = config.fork_page;
+    let member = Member { joined, slot: None };
+    let now = sys::monotonic_ms();
+    let too_early = now < page.retry_at_ms.load(Ordering::Relaxed);
+    if too_early || !member.header().is_alive(now) || is_shared_memory_child() {
+        return Some(member);
+    }
+    let joining = &page.joining;
     if joining
         .compare_exchange(NOBODY, BUSY, Ordering::Acquire, Ordering::Relaxed)
         .is_err()
     {
-        return member;
+        return Some(member);
     }
+    forget_parents();
+    let domain = joined.domain;
+    match join::ask(config, Want::Fork { domain }) {
+        Some(answer) if answer.welcome.verdict == Verdict::Elsewhere => {
+            leave();
+            settled();
+        }
+        Some(answer) => adopt(config, &answer),
+        None => page.retry_at_ms.store(now + RETRY_MS, Ordering::Relaxed),
+    }
+    joining.store(NOBODY, Ordering::Release);
+    self::member()
+}
+
+/// In a fork child, before it joins: connections, locks and calls in flight are the parent's.
+fn forget_parents() {
     crate::sockets::forget_parents();
     crate::send::forget_parents();
     crate::flights::forget_parents();
-    match join::ask(config, Want::Fork) {
-        Some(answer) => adopt(config, &answer),
-        None => RETRY_AT_MS.store(now + 200, Ordering::Relaxed),
-    }
-    joining.store(NOBODY, Ordering::Release);
-    let process = config.fork_page.process.load(Ordering::Relaxed);
-    member.slot = process.checked_sub(1).map(|slot| slot as u16);
-    member
 }
 
-/// `member()` answered, so region and configuration exist.
-fn unreachable_member() -> ! {
-    sys::abort_with(b"ramgrid: a member without a region\n")
+fn slot_of(answer: &join::Answer) -> Option<u16> {
+    let has_slot = answer.welcome.verdict == Verdict::Joined;
+    has_slot.then_some(answer.welcome.process)
 }
 
 fn adopt(config: &Config, answer: &join::Answer) {
     crate::sockets::adopt(answer);
-    if answer.welcome.verdict == Verdict::Joined {
-        let page = config.fork_page;
-        page.pid.store(sys::getpid() as u64, Ordering::Relaxed);
-        page.process
-            .store(u64::from(answer.welcome.process) + 1, Ordering::Release);
+    let page = config.fork_page;
+    page.pid.store(sys::getpid() as u64, Ordering::Relaxed);
+    let slot = slot_of(answer);
+    if slot.is_none() {
+        let later = sys::monotonic_ms() + RETRY_FULL_MS;
+        page.retry_at_ms.store(later, Ordering::Relaxed);
     }
+    page.process.store(
+        slot.map_or(0, |slot| u64::from(slot) + 1),
+        Ordering::Release,
+    );
 }
 
 /// Whether this is a `vfork` child: it shares its parent's memory, registration included, but it is
@@ -214,12 +238,36 @@ pub fn is_shared_memory_child() -> bool {
     registered != 0 && registered != sys::getpid() as u64
 }
 
-/// Whether what `member` has in flight is another process's: this one was forked, by a signal
-/// handler, while a counted call was under way, and returns from the call as well.
-pub fn is_inherited(member: Member) -> bool {
+/// Whose is what a member has in flight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// This process's.
+    Ours,
+    /// Another process's: this one was forked, by a signal handler, while a counted call was under
+    /// way, and returns from the call as well.
+    Parent,
+    /// Nobody can reach it any more: the process has left that region. It stays in flight there
+    /// until the process is over.
+    Lost,
+}
+
+/// Who holds what `member` has in flight.
+pub fn holder(member: Member) -> Holder {
     let page = config().map(|config| config.fork_page);
     let process = page.map_or(0, |page| page.process.load(Ordering::Relaxed));
-    LEFT.load(Ordering::Relaxed) == 0 && process.checked_sub(1) != member.slot.map(u64::from)
+    if !is_current(member) {
+        return Holder::Lost;
+    }
+    match process.checked_sub(1) == member.slot.map(u64::from) {
+        true => Holder::Ours,
+        false => Holder::Parent,
+    }
+}
+
+/// Whether this process is still in the region in which it was a member: what it entered there
+/// before this question has reached the region.
+pub fn is_current(member: Member) -> bool {
+    rooms::is_current(member.joined)
 }
 
 /// Whether the session serves at all right now.
@@ -228,14 +276,38 @@ pub fn is_serving(header: &Header, now_ms: u64) -> bool {
     header.is_on(switch::SERVE) && header.is_alive(now_ms)
 }
 
-/// Before a change of credentials: what was mapped under the old ones is not used any more, and
-/// this process, its threads and its children go to the kernel until they execute a new program.
+/// Before a change of credentials: what was mapped under the old ones is not used, seen or reached
+/// any more, and nobody joins before `settled`. The next eligible call after that joins the region
+/// of the new credentials.
 pub fn leave() {
-    if let Some(config) = config()
-        && JOINED.get().is_some()
-    {
-        LEFT.store(1, Ordering::SeqCst);
-        config.fork_page.process.store(0, Ordering::SeqCst);
-        crate::sockets::forget_all();
+    let Some(config) = config() else { return };
+    if is_shared_memory_child() {
+        // A `vfork` child: the memory is the parent's, who changes nothing.
+        return;
+    }
+    let page = config.fork_page;
+    page.changing.fetch_add(1, Ordering::SeqCst);
+    if let Some(counters) = member().and_then(|member| member.counters()) {
+        counters.bypassed(Bypass::Left, 1);
+    }
+    rooms::move_out();
+    page.process.store(0, Ordering::SeqCst);
+    page.retry_at_ms.store(0, Ordering::Relaxed);
+    let (failed, nobody) = (FAILED, NOBODY);
+    let _ = page
+        .joining
+        .compare_exchange(failed, nobody, Ordering::SeqCst, Ordering::Relaxed);
+    crate::sockets::forget_all();
+    crate::send::forget_contents();
+}
+
+/// After it, whatever came of it.
+pub fn settled() {
+    let Some(config) = config() else { return };
+    let changing = &config.fork_page.changing;
+    if !is_shared_memory_child() {
+        let _ = changing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |threads| {
+            threads.checked_sub(1)
+        });
     }
 }

@@ -198,11 +198,16 @@ fn adopt_one(node: usize, fd: i32) -> bool {
     false
 }
 
-/// Closes every connection that is still itself and not in use, and forgets them all.
+/// Closes every connection that is still itself and not in use, and forgets them all, with what
+/// they have brought.
 pub fn forget_all() {
     for socket in SOCKETS.iter().flatten() {
         if socket.locked.swap(1, Ordering::Acquire) == 0 {
             close_own(socket);
+            let buffer = socket.buffer.load(Ordering::Relaxed) as *mut u8;
+            if !buffer.is_null() {
+                sys::memory::forget_content(buffer, BUFFER_BYTES);
+            }
             socket.locked.store(0, Ordering::Release);
         }
     }

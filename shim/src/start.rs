@@ -9,6 +9,8 @@
 
 use core::ffi::CStr;
 
+use grid::sync::Ordering;
+
 use crate::session::{self, Config};
 use crate::{environment, hook, sys};
 
@@ -53,6 +55,7 @@ fn start() {
     if variable(c"HOOKTOOL_ONLY_PID").is_none() {
         remember(value);
     }
+    fork_page.pid.store(sys::getpid() as u64, Ordering::Relaxed);
     let oracle = variable(c"HOOKTOOL_ORACLE").is_some_and(|value| value == b"1");
     let planted = cfg!(feature = "plant") && variable(c"HOOKTOOL_PLANT") == Some(b"stale");
     session::configure(Config {

@@ -8,7 +8,7 @@ use grid::cell;
 use grid::chain::Begun;
 use grid::files::{RecordRef, Trust};
 use grid::header::switch;
-use grid::ident::block_hash;
+use grid::ident::{FileIdent, block_hash};
 use grid::index::Held;
 use grid::names::Counter;
 use grid::ops::Span;
@@ -18,9 +18,9 @@ use grid::writes::{self, SPAN_BLOCKS_MAX, Ticket};
 
 use crate::fdtable::{self, Class, Word};
 use crate::read::offer;
-use crate::session::{self, Member};
+use crate::session::{self, Holder, Member};
 use crate::sys::file::{FileStat, identify_fd, stat_fd};
-use crate::{classify, sys};
+use crate::{classify, lasting, sys};
 
 /// What part of the file a call may change.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,9 @@ pub enum Range {
     /// Wherever the file offset is, or the whole file.
     Anywhere,
 }
+
+/// Changes of credentials in the middle of one call after which nobody tries any more.
+const TRIES_MAX: u32 = 4;
 
 /// Written blocks that are refreshed on the nodes at once; a longer write only invalidates.
 const REFRESH_BLOCKS_MAX: u32 = 4;
@@ -82,8 +85,20 @@ fn begin(fd: i32, word: Option<Word>, range: Range) -> Option<Pending> {
             return None;
         }
     }
-    let member = session::join()?;
-    begin_on(member, fd, stat, range)
+    in_region(|member| begin_on(member, fd, stat, range))
+}
+
+/// Enters something in the region that the process is in, once more if another thread has changed
+/// the credentials in the middle: what was entered is in no region then.
+fn in_region<T>(enter: impl Fn(Member) -> Option<T>) -> Option<T> {
+    for _ in 0..TRIES_MAX {
+        let member = session::join()?;
+        let entered = enter(member);
+        if session::is_current(member) {
+            return entered;
+        }
+    }
+    None
 }
 
 /// Counts a write to the file that `stat` describes; `fd` is where its stamp can be read.
@@ -142,9 +157,18 @@ pub fn poison(member: Member, hash: u64) {
     }
 }
 
+/// Takes a file out of service that this process may go on changing unseen: in this region, if
+/// there is one, and in every region that the process joins later.
+pub fn give_up_file(member: Option<Member>, ident: FileIdent) {
+    lasting::note(ident);
+    if let Some(member) = member {
+        poison(member, ident.hash());
+    }
+}
+
 /// Takes the file of a write in flight out of service.
 pub fn poison_pending(pending: &Pending) {
-    poison(pending.member, pending.hash);
+    give_up_file(Some(pending.member), pending.stat.ident);
 }
 
 /// Counts a write out, records the stamp it left, and refreshes the nodes if they held the blocks.
@@ -159,11 +183,12 @@ pub fn after(pending: Option<Pending>, result: isize) {
 fn finish(pending: Pending, result: isize) {
     let Pending { member, begun, .. } = pending;
     let (cells, ops) = (member.region().cells(), member.region().ops());
-    if session::is_inherited(member) {
+    match session::holder(member) {
+        Holder::Ours => {}
         // The ticket is the parent's to end. What this process has written meanwhile is counted by
         // a new epoch.
-        cell::bump(&cells.file(pending.hash).epoch);
-        return;
+        Holder::Parent => return cell::bump(&cells.file(pending.hash).epoch),
+        Holder::Lost => return,
     }
     writes::end(cells, ops, begun.ticket, || record_stamp(&pending));
     if let Some(counters) = member.counters() {
@@ -274,16 +299,17 @@ pub fn before_path(dirfd: i32, path: *const libc::c_char) -> Option<(Member, Tic
     if stat.ident.birth_ns == 0 {
         return None;
     }
-    let member = session::join()?;
     let hash = stat.ident.hash();
-    let (cells, ops) = (member.region().cells(), member.region().ops());
-    let ticket = member
-        .slot
-        .and_then(|slot| writes::begin(cells, ops, slot, hash, Span::File));
-    if ticket.is_none() {
-        poison(member, hash);
-    }
-    ticket.map(|ticket| (member, ticket))
+    in_region(|member| {
+        let (cells, ops) = (member.region().cells(), member.region().ops());
+        let ticket = member
+            .slot
+            .and_then(|slot| writes::begin(cells, ops, slot, hash, Span::File));
+        if ticket.is_none() {
+            poison(member, hash);
+        }
+        ticket.map(|ticket| (member, ticket))
+    })
 }
 
 /// Ends what `before_path` began. The file's stamp moved without being recorded: nothing is served
@@ -293,9 +319,10 @@ pub fn after_path(pending: Option<(Member, Ticket)>) {
         return;
     };
     let (cells, ops) = (member.region().cells(), member.region().ops());
-    if session::is_inherited(member) {
-        cell::bump(&cells.file(ticket.file_hash()).epoch);
-        return;
+    match session::holder(member) {
+        Holder::Ours => {}
+        Holder::Parent => return cell::bump(&cells.file(ticket.file_hash()).epoch),
+        Holder::Lost => return,
     }
     writes::end(cells, ops, ticket, || ());
     if let Some(counters) = member.counters() {
@@ -314,7 +341,10 @@ pub fn give_up(fd: i32) {
     if classify::eligible(fd, &stat).is_err() {
         return;
     }
-    if let Some(member) = session::join() {
+    // First of all: a thread that joins at this moment looks at the list.
+    lasting::note(stat.ident);
+    in_region(|member| {
         poison(member, stat.ident.hash());
-    }
+        Some(())
+    });
 }

@@ -7,6 +7,8 @@
 mod calls;
 #[path = "exact/counters.rs"]
 mod counters;
+#[path = "exact/domains.rs"]
+mod domains;
 #[path = "exact/model.rs"]
 mod model;
 #[path = "exact/oracle.rs"]

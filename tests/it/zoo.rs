@@ -74,6 +74,7 @@ zoo!(
     edges,
     errno_kept,
     fclose_reuse,
+    flips_rights,
     fork_kin,
     fortified,
     handler_forks,

@@ -174,6 +174,48 @@ def do_kill(name):
     return child.wait()
 
 
+def do_settle(user):
+    """Gives all rights up but those of a user and of no group."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
+def do_borrow(user):
+    os.seteuid(user)
+
+
+def do_chroot(path):
+    os.chroot(path)
+
+
+def scribble():
+    """Random bytes all over the mapped regions, until the parent is gone."""
+    with open("/proc/self/maps", encoding="ascii") as table:
+        rows = [row.split()[0].split("-") for row in table if "memfd:ramgrid" in row]
+    parent = os.getppid()
+    while os.getppid() == parent:
+        for start, end in ((int(word, 16) for word in row) for row in rows):
+            for at in range(start, end, 65536):
+                count = min(65536, end - at)
+                ctypes.memmove(at, os.urandom(count), count)
+
+
+def do_scribble():
+    children["scribbler"] = os.fork()
+    if children["scribbler"] == 0:
+        scribble()
+        os._exit(0)
+
+
+def do_still():
+    """The scribbler must be at it until now."""
+    pid = children.pop("scribbler")
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it died"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
 def obey(line):
     _, operation, *arguments = json.loads(line)
     try:

@@ -160,7 +160,7 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
         return false;
     };
     let joined = match hello.want {
-        Want::Join | Want::Fork => join(session, seat, hello),
+        Want::Join | Want::Move | Want::Fork { .. } => join(session, seat, hello),
         Want::Socket { process, .. } => member(session, seat, process),
     };
     let (domain, slot) = match joined {
@@ -178,8 +178,9 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
     let mut answer = welcome(session, verdict);
     answer.process = slot.unwrap_or(0);
     answer.pid = seat.peer.pid;
+    answer.domain = domain.number;
     answer.region_bytes = domain.region.layout().bytes;
-    answer.has_region = hello.want == Want::Join;
+    answer.has_region = matches!(hello.want, Want::Join | Want::Move);
     for (place, (node, _)) in answer.sockets.iter_mut().zip(&sockets) {
         *place = Some(*node);
     }
@@ -205,7 +206,7 @@ fn refuse(session: &Session, hello: &Hello) -> Option<Verdict> {
 /// A ready connection to every node that a peer should get one to; `None`: one is being made.
 fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<(u8, TcpStream)>> {
     let wanted = |number: usize| match want {
-        Want::Join | Want::Fork => true,
+        Want::Join | Want::Move | Want::Fork { .. } => true,
         Want::Socket { node, .. } => usize::from(node) == number,
     };
     let mut sockets = Vec::new();
@@ -237,7 +238,13 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
     let pidfd = sys::peer_pidfd(seat.socket.as_fd(), pid).map_err(|_| Verdict::Refused)?;
     // As they were when it connected, all three; the hook driver joins under one set of them.
     let groups = sys::peer_groups(seat.socket.as_fd()).map_err(|_| Verdict::Refused)?;
-    let credentials = Credentials { uid, gid, groups };
+    let root = super::domain::root_of(pid);
+    let credentials = Credentials {
+        uid,
+        gid,
+        groups,
+        root,
+    };
     let domain = match session.domain(&credentials) {
         Some(domain) => domain,
         None => session.add_domain(credentials).map_err(|error| {
@@ -245,6 +252,10 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
             Verdict::Full
         })?,
     };
+    // Its slot would be one of another region than the one it has mapped.
+    if matches!(hello.want, Want::Fork { domain: mapped } if mapped != domain.number) {
+        return Err(Verdict::Elsewhere);
+    }
     let newcomer = Newcomer {
         pid,
         pidfd,
@@ -274,6 +285,7 @@ fn welcome(session: &Session, verdict: Verdict) -> Welcome {
         token: session.config.token.0,
         process: 0,
         pid: 0,
+        domain: 0,
         region_bytes: 0,
         has_region: false,
         sockets: [None; NODES_MAX],

@@ -1,4 +1,5 @@
-//! Credential domains: each (user, group, further groups) of a session has a region of its own.
+//! Credential domains: each (user, group, further groups, root directory) of a session has a region
+//! of its own.
 //!
 //! A process maps only the region of its own credentials, so that it never sees a block that it
 //! could not have read itself, and nothing it scribbles reaches others. `session` makes domains on
@@ -28,6 +29,9 @@ pub struct Credentials {
     pub gid: u32,
     /// Supplementary groups, sorted.
     pub groups: Vec<u32>,
+    /// Its root directory, as device and inode: what lies outside of it is not its to read. Zeros
+    /// where that cannot be seen from here.
+    pub root: (u64, u64),
 }
 
 /// An operation of a dead process whose cells are still frozen, or whose file's stamp is still to
@@ -42,6 +46,8 @@ pub struct Frozen {
 
 /// A credential domain: its region and what the hook server knows about it alone.
 pub struct Domain {
+    /// Its number in the session.
+    pub number: u32,
     /// Who may map it.
     pub credentials: Credentials,
     /// The memory file.
@@ -76,10 +82,11 @@ impl Credentials {
     /// The process is gone or `/proc` is not mounted.
     pub fn of_process(pid: u32) -> io::Result<Credentials> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        Credentials::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let root = root_of(pid);
+        Credentials::parse(&text, root).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    fn parse(status: &str) -> Option<Credentials> {
+    fn parse(status: &str, root: (u64, u64)) -> Option<Credentials> {
         let numbers = |key: &str| -> Option<Vec<u32>> {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace()
@@ -93,17 +100,25 @@ impl Credentials {
             uid: *numbers("Uid:")?.get(1)?,
             gid: *numbers("Gid:")?.get(1)?,
             groups,
+            root,
         })
     }
 }
 
+/// The root directory of a process.
+pub fn root_of(pid: u32) -> (u64, u64) {
+    let root = rustix::fs::stat(format!("/proc/{pid}/root/").as_str());
+    root.map_or((0, 0), |root| (root.st_dev, root.st_ino))
+}
+
 impl Domain {
     /// A domain around a fresh region.
-    pub fn new(credentials: Credentials, mapped: Mapped) -> Domain {
+    pub fn new(number: u32, credentials: Credentials, mapped: Mapped) -> Domain {
         let header = mapped.region.header();
         let keys = Keys::derive(&header.secret_bytes());
         let local_sets = header.local_active.load(Ordering::Relaxed);
         Domain {
+            number,
             credentials,
             memory: mapped.memory,
             region: mapped.region,
@@ -170,9 +185,10 @@ mod tests {
             uid: 2,
             gid: 6,
             groups: vec![4, 24, 30],
+            root: (7, 8),
         };
-        assert_eq!(Credentials::parse(status), Some(expected));
-        assert_eq!(Credentials::parse("Name:\tx\n"), None);
+        assert_eq!(Credentials::parse(status, (7, 8)), Some(expected));
+        assert_eq!(Credentials::parse("Name:\tx\n", (7, 8)), None);
     }
 
     #[test]

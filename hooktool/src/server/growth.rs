@@ -203,8 +203,9 @@ mod tests {
             uid: 0,
             gid: 0,
             groups: Vec::new(),
+            root: (0, 0),
         };
-        Arc::new(Domain::new(credentials, mapped))
+        Arc::new(Domain::new(0, credentials, mapped))
     }
 
     fn bytes_in_memory(domain: &Domain) -> u64 {

@@ -44,7 +44,10 @@ struct Awaited {
 /// All members.
 #[derive(Default)]
 pub struct Members {
-    by_pid: BTreeMap<u32, Member>,
+    /// A process that has changed its credentials is a member of its former domains, too, until it
+    /// is over: a thread of it may still be in a call that it began there. The last one is where it
+    /// is now.
+    by_pid: BTreeMap<u32, Vec<Member>>,
     /// Over, and not released yet.
     leaving: Vec<Member>,
     awaited: Vec<Awaited>,
@@ -72,12 +75,12 @@ pub struct Newcomer {
 impl Members {
     /// Registers a process; its slot, or `None` if the region has none left.
     pub fn register(&mut self, newcomer: Newcomer) -> Option<u16> {
-        if let Some(old) = self.by_pid.get(&newcomer.pid) {
-            let same = Arc::ptr_eq(&old.domain, &newcomer.domain) && !sys::is_over(&*old.pidfd);
-            if same && !newcomer.is_fresh {
-                return Some(old.slot);
-            }
+        let known = self.by_pid.get(&newcomer.pid).and_then(|all| all.last());
+        if known.is_some_and(|known| newcomer.is_fresh || sys::is_over(&*known.pidfd)) {
             self.remove(newcomer.pid);
+        }
+        if let Some(slot) = self.come_back(&newcomer) {
+            return Some(slot);
         }
         let records = newcomer.domain.region.processes();
         let is_free = |record: &ProcessRecord| record.state.load(Ordering::Acquire) == 0;
@@ -92,17 +95,30 @@ impl Members {
         record.generation.fetch_add(1, Ordering::Relaxed);
         record.state.store(1, Ordering::Release);
         let slot = u16::try_from(slot).ok()?;
+        let elsewhere = self.by_pid.get(&newcomer.pid).and_then(|all| all.last());
+        let pidfd = elsewhere.map(|member| Arc::clone(&member.pidfd));
         let member = Member {
             pid: newcomer.pid,
-            pidfd: Arc::new(newcomer.pidfd),
+            pidfd: pidfd.unwrap_or_else(|| Arc::new(newcomer.pidfd)),
             domain: newcomer.domain,
             slot,
             since: Instant::now(),
         };
         self.awaited.retain(|awaited| awaited.pid != member.pid);
         self.turned_away.remove(&member.pid);
-        self.by_pid.insert(member.pid, member);
+        self.by_pid.entry(member.pid).or_default().push(member);
         self.joins += 1;
+        Some(slot)
+    }
+
+    /// A process is where it has been before: asking once more, or back from other credentials.
+    fn come_back(&mut self, newcomer: &Newcomer) -> Option<u16> {
+        let all = self.by_pid.get_mut(&newcomer.pid)?;
+        let same = |member: &Member| Arc::ptr_eq(&member.domain, &newcomer.domain);
+        let at = all.iter().position(same)?;
+        let member = all.remove(at);
+        let slot = member.slot;
+        all.push(member);
         Some(slot)
     }
 
@@ -127,7 +143,7 @@ impl Members {
     /// Takes a process out that begins anew under the same number, or whose number another has now:
     /// releases what it had in flight, keeps its counters, frees its slot.
     fn remove(&mut self, pid: u32) {
-        if let Some(member) = self.by_pid.remove(&pid) {
+        for member in self.by_pid.remove(&pid).into_iter().flatten() {
             reap::release(&member.domain, member.slot);
             settle(&member);
         }
@@ -138,13 +154,13 @@ impl Members {
     pub fn leave(&mut self, pid: u32, pidfd: &Arc<OwnedFd>) -> bool {
         // The number may have been taken by a new process meanwhile: only this one is over.
         if !self
-            .by_pid
-            .get(&pid)
+            .get(pid)
             .is_some_and(|member| Arc::ptr_eq(&member.pidfd, pidfd))
         {
             return false;
         }
-        self.leaving.extend(self.by_pid.remove(&pid));
+        self.leaving
+            .extend(self.by_pid.remove(&pid).into_iter().flatten());
         true
     }
 
@@ -163,7 +179,7 @@ impl Members {
 
     /// Members and those who left but are not buried: everybody whose record still counts.
     pub fn counted(&self) -> impl Iterator<Item = &Member> {
-        self.by_pid.values().chain(&self.leaving)
+        self.by_pid.values().flatten().chain(&self.leaving)
     }
 
     /// A launcher announces the process that it is about to turn into the target.
@@ -187,8 +203,8 @@ impl Members {
     /// still be counted by `has_any`.
     pub fn has_living(&mut self) -> bool {
         self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
-        let mut members = self.by_pid.values();
-        !self.awaited.is_empty() || members.any(|member| !sys::is_over(&*member.pidfd))
+        let lives = |member: &Member| !sys::is_over(&*member.pidfd);
+        !self.awaited.is_empty() || self.iter().any(lives)
     }
 
     /// The session ends, and nobody is here: no further target is let in.
@@ -201,9 +217,14 @@ impl Members {
         self.is_closed
     }
 
-    /// Members, by number.
+    /// Each process where it is now, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.by_pid.values()
+        self.by_pid.values().filter_map(|all| all.last())
+    }
+
+    /// Every membership of a process, the one of now last.
+    pub fn all_of(&self, pid: u32) -> &[Member] {
+        self.by_pid.get(&pid).map_or(&[], Vec::as_slice)
     }
 
     /// How many are here.
@@ -216,9 +237,9 @@ impl Members {
         self.by_pid.is_empty()
     }
 
-    /// A member by number.
+    /// A process by number, where it is now.
     pub fn get(&self, pid: u32) -> Option<&Member> {
-        self.by_pid.get(&pid)
+        self.all_of(pid).last()
     }
 }
 

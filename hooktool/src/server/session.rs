@@ -177,7 +177,8 @@ impl Session {
             ));
         }
         let mapped = region::make(&self.config, self.plan)?;
-        let domain = Arc::new(Domain::new(credentials, mapped));
+        let number = u32::try_from(self.domains.read().len()).unwrap_or(u32::MAX);
+        let domain = Arc::new(Domain::new(number, credentials, mapped));
         for node in &self.nodes {
             node.introduce(&domain);
         }

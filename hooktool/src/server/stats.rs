@@ -114,7 +114,10 @@ fn prediction(totals: &Totals, reads: u64, nodes: &[NodeInfo]) -> Prediction {
 pub fn session_info(session: &Session) -> SessionInfo {
     let (state, reason) = session.state();
     let reason = reason.or_else(|| damage(&count(session, None)?.0));
-    let mut processes: Vec<ProcessInfo> = session.members.lock().iter().map(process_info).collect();
+    let members = session.members.lock();
+    let all = members.iter().map(|member| members.all_of(member.pid));
+    let mut processes: Vec<ProcessInfo> = all.filter_map(process_info).collect();
+    drop(members);
     processes.sort_by_key(|process| std::cmp::Reverse(process.uptime_s));
     SessionInfo {
         schema: SCHEMA,
@@ -171,8 +174,9 @@ fn count(session: &Session, pid: Option<u32>) -> Option<(Totals, u32)> {
         totals.add_record(&records[usize::from(member.slot)]);
     };
     if let Some(pid) = pid {
-        of_member(&mut totals, members.get(pid)?);
-        return Some((totals, 1));
+        let all = members.all_of(pid);
+        all.iter().for_each(|member| of_member(&mut totals, member));
+        return (!all.is_empty()).then_some((totals, 1));
     }
     for domain in session.domains() {
         totals.add(&domain.totals.lock());
@@ -183,11 +187,19 @@ fn count(session: &Session, pid: Option<u32>) -> Option<(Totals, u32)> {
     Some((totals, u32::try_from(members.len()).unwrap_or(u32::MAX)))
 }
 
-fn process_info(member: &Member) -> ProcessInfo {
-    let record = &member.domain.region.processes()[usize::from(member.slot)];
+/// A process, by all of its memberships.
+fn process_info(all: &[Member]) -> Option<ProcessInfo> {
+    let member = all.last()?;
+    let records = all
+        .iter()
+        .map(|member| &member.domain.region.processes()[usize::from(member.slot)]);
+    let sum = |counter| {
+        let each = records.clone().map(|record| record.counter(counter));
+        each.fold(0_u64, u64::saturating_add)
+    };
     let hits = [Counter::HitsLocal, Counter::HitsRemote, Counter::ReadsDisk];
-    let [hits_local, hits_remote, reads_disk] = hits.map(|counter| record.counter(counter));
-    ProcessInfo {
+    let [hits_local, hits_remote, reads_disk] = hits.map(sum);
+    Some(ProcessInfo {
         pid: member.pid,
         command: command_of(member.pid),
         uptime_s: member.since.elapsed().as_secs(),
@@ -197,7 +209,7 @@ fn process_info(member: &Member) -> ProcessInfo {
         hits_local,
         hits_remote,
         reads_disk,
-    }
+    })
 }
 
 /// Name of a process' program; a process may change it at any time.

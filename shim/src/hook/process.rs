@@ -1,5 +1,6 @@
 //! Process: fork (pins), exec and spawn with an environment rebuilt from nothing (the shim's two
-//! variables are put back), and credential changes (the process stops using its region). `vfork` is
+//! variables are put back), and credential changes (the process leaves its region, and may
+//! join another one later). `vfork` is
 //! not hooked: its child shares the caller's stack frame.
 //!
 //! # Safety
@@ -30,9 +31,16 @@ macro_rules! exec_with {
 macro_rules! credentials {
     ($real:expr) => {{
         session::leave();
-        $real
+        let result = $real;
+        session::settled();
+        result
     }};
 }
+
+/// What `unshare` and `setns` may give up besides names of hosts, queues and groups: users, files
+/// and processes. In another network namespace alone a process stays who it is; it reaches the hook
+/// server no more, and its connections last.
+const OTHER_RIGHTS: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
 
 hk_hook! {
     fn fork() -> pid_t => hk_fork {
@@ -92,5 +100,17 @@ hk_hook! {
     }
     fn chroot(path: *const c_char) -> c_int => hk_chroot {
         credentials!(real!(chroot)(path))
+    }
+    fn unshare(flags: c_int) -> c_int => hk_unshare {
+        if flags & OTHER_RIGHTS == 0 {
+            return real!(unshare)(flags);
+        }
+        credentials!(real!(unshare)(flags))
+    }
+    fn setns(fd: c_int, kind: c_int) -> c_int => hk_setns {
+        if kind != 0 && kind & OTHER_RIGHTS == 0 {
+            return real!(setns)(fd, kind);
+        }
+        credentials!(real!(setns)(fd, kind))
     }
 }

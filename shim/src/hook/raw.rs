@@ -16,6 +16,7 @@ use super::hk_hook;
 use super::mapping::mapping;
 use super::resize::changes_content;
 use crate::fdtable::{forget, forget_range};
+use crate::session;
 use crate::write::{Pending, Range, after, after_path, before, before_path};
 
 /// Not named by the libc crate on x86-64.
@@ -45,6 +46,9 @@ unsafe fn begin(number: c_long, words: Words) -> Begun {
         0 => Begun::Nothing,
         _ => Begun::Path(before_path(dir, name as *const c_char)),
     };
+    if changes_credentials(number) {
+        session::leave();
+    }
     match number {
         libc::SYS_write
         | libc::SYS_writev
@@ -97,6 +101,9 @@ unsafe fn end(number: c_long, words: Words, begun: Begun, result: c_long) {
         Begun::Path(pending) => after_path(pending),
         Begun::Nothing | Begun::Refused => {}
     }
+    if changes_credentials(number) {
+        session::settled();
+    }
     let [a, b, c, d, ..] = words;
     match number {
         libc::SYS_io_submit => submitted(a as u64, b, c as *const _, result),
@@ -113,6 +120,25 @@ unsafe fn end(number: c_long, words: Words, begun: Begun, result: c_long) {
         }
         _ => {}
     }
+}
+
+/// Calls that change the rights of this process, or of this thread alone: whoever does that for
+/// each request stays with the kernel soon (`rooms`).
+fn changes_credentials(number: c_long) -> bool {
+    matches!(
+        number,
+        libc::SYS_setuid
+            | libc::SYS_setgid
+            | libc::SYS_setreuid
+            | libc::SYS_setregid
+            | libc::SYS_setresuid
+            | libc::SYS_setresgid
+            | libc::SYS_setgroups
+            | libc::SYS_setns
+            | libc::SYS_unshare
+            | libc::SYS_chroot
+            | libc::SYS_pivot_root
+    )
 }
 
 /// Calls that close a number or give it a new meaning (libuv closes so).

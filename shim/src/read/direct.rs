@@ -71,6 +71,10 @@ pub fn read_and_fill(member: Member, request: Request, word: Word, target: &Targ
         to_ns(member, sys::ticks().wrapping_sub(start)),
     );
     slots.deliver(request, target);
+    if !session::is_current(member) {
+        // Another thread has changed the credentials: the slots may have been gone already.
+        return Plan::Pass;
+    }
     slots.offer(request.fd, target);
     account(member, request, word, HOPE_NS);
     Plan::Served(target.len as isize)

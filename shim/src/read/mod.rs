@@ -158,7 +158,11 @@ const LEFT_ALONE_READS: u64 = 64;
 
 /// The last of `LEFT_ALONE_READS` reads of a descriptor that is left alone.
 pub fn count_left_alone(fd: i32, word: Word) {
-    fdtable::set(fd, word.with(0, 0, 0));
+    // Left alone while the process was in no region: now it may be in one.
+    match word.reason() {
+        Bypass::NotJoined if session::member().is_some() => fdtable::forget(fd),
+        _ => fdtable::set(fd, word.with(0, 0, 0)),
+    }
     if word.count() == 0 {
         return;
     }

@@ -131,6 +131,18 @@ pub fn status_flags(fd: i32) -> i32 {
     result(unsafe { arch::syscall(libc::SYS_fcntl, arguments) }).unwrap_or(0) as i32
 }
 
+/// Whether the rights that this process has now let it open the file for reading. Yes where the
+/// kernel (before 5.8) or a filter does not tell.
+pub fn may_read(fd: i32) -> bool {
+    const SYS_FACCESSAT2: i64 = 439;
+    let flags = (libc::AT_EMPTY_PATH | libc::AT_EACCESS) as usize;
+    let path = c"".as_ptr() as usize;
+    let arguments = [fd as usize, path, libc::R_OK as usize, flags, 0, 0];
+    // SAFETY: an empty, terminated path.
+    let answer = result(unsafe { arch::syscall(SYS_FACCESSAT2, arguments) });
+    answer != Err(Errno(libc::EACCES))
+}
+
 /// What the kernel asks of a read by `O_DIRECT`, in bytes, powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alignment {

@@ -15,27 +15,86 @@ fn map(len: usize, prot: i32, flags: i32, fd: i32) -> Result<usize, Errno> {
     result(unsafe { arch::syscall(libc::SYS_mmap, arguments) })
 }
 
+/// Maps over what lies at `at`.
+///
+/// # Safety
+/// The range must be a mapping of this file's own, in which nobody relies on what was there.
+unsafe fn map_over(at: *mut u8, len: usize, prot: i32, flags: i32, fd: i32) -> Result<(), Errno> {
+    let flags = flags | libc::MAP_FIXED;
+    let arguments = [
+        at as usize,
+        len,
+        prot as usize,
+        flags as usize,
+        fd as usize,
+        0,
+    ];
+    // SAFETY: by the caller's promise.
+    result(unsafe { arch::syscall(libc::SYS_mmap, arguments) }).map(|_| ())
+}
+
 /// Private zeroed memory, for ever.
 pub fn map_private(len: usize) -> Result<*mut u8, Errno> {
     let prot = libc::PROT_READ | libc::PROT_WRITE;
     map(len, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1).map(|at| at as *mut u8)
 }
 
-/// Maps the region, shared and writable, for ever; left out of core dumps.
-pub fn map_region(fd: i32, len: usize) -> Result<*mut u8, Errno> {
-    let at = map(
-        len,
-        libc::PROT_READ | libc::PROT_WRITE,
-        libc::MAP_SHARED,
-        fd,
-    )?;
-    advise(at, len, libc::MADV_DONTDUMP);
-    Ok(at as *mut u8)
+/// Room for a region, not usable yet: its address is known before anything of it is there.
+pub fn reserve(len: usize) -> Result<*mut u8, Errno> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    map(len, libc::PROT_NONE, flags, -1).map(|at| at as *mut u8)
+}
+
+/// Maps the region into its room, shared and writable; left out of core dumps.
+///
+/// # Safety
+/// `at` and `len` are a room that `reserve` made, and nobody else maps anything there.
+pub unsafe fn map_region(at: *mut u8, len: usize, fd: i32) -> Result<(), Errno> {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: by the caller's promise.
+    unsafe { map_over(at, len, prot, libc::MAP_SHARED, fd) }?;
+    advise(at as usize, len, libc::MADV_DONTDUMP);
+    Ok(())
+}
+
+/// Puts zeros of this process's own where a region or keys were. A thread that is still in there
+/// reads zeros and writes what nobody sees; it does not fault.
+///
+/// # Safety
+/// The range is one that `reserve`, `map_private` or `keep` made, and whoever reads it copes with
+/// zeros.
+pub unsafe fn vacate(at: *mut u8, len: usize) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: by the caller's promise.
+    let done = unsafe { map_over(at, len, prot, flags, -1) };
+    if done.is_err() {
+        // Where the kernel promises no memory that it does not have: zeros to be read only.
+        // SAFETY: as above.
+        let _ = unsafe { map_over(at, len, libc::PROT_READ, flags, -1) };
+    }
+}
+
+/// Keeps a value in a mapping of its own, for ever, left out of core dumps. Where it lies, too.
+pub fn keep<T>(value: T) -> Option<(&'static T, *mut u8)> {
+    let at = map_private(size_of::<T>()).ok()?;
+    advise(at as usize, size_of::<T>(), libc::MADV_DONTDUMP);
+    let place = at.cast::<T>();
+    // SAFETY: a fresh mapping, page-aligned, as long as `T`, which is never unmapped.
+    unsafe {
+        place.write(value);
+        Some((&*place, at))
+    }
+}
+
+/// Forgets the content of a private buffer: the next look finds zeros.
+pub fn forget_content(at: *mut u8, len: usize) {
+    advise(at as usize, len, libc::MADV_DONTNEED);
 }
 
 fn advise(at: usize, len: usize, advice: i32) -> bool {
     let arguments = [at, len, advice as usize, 0, 0, 0];
-    // SAFETY: only called on mappings of this file, with advice that keeps them valid.
+    // SAFETY: only called on mappings of the shim's own, with advice that keeps them valid.
     result(unsafe { arch::syscall(libc::SYS_madvise, arguments) }).is_ok()
 }
 
@@ -49,6 +108,10 @@ pub struct ForkPage {
     /// 0 nobody is joining, 1 a thread is, 2 joining failed for good. In a fork child the thread
     /// that was joining does not exist, so this is wiped too.
     pub joining: AtomicU64,
+    /// Threads that are changing the credentials of this process right now: nobody joins meanwhile.
+    pub changing: AtomicU64,
+    /// Monotonic milliseconds before which a failed registration is not tried again.
+    pub retry_at_ms: AtomicU64,
 }
 
 /// Makes the page that a fork wipes; `None` where the kernel (before 4.14) cannot.
@@ -197,7 +260,8 @@ pub unsafe fn bytes_mut<'a>(at: *mut u8, len: usize) -> &'a mut [u8] {
 
 /// Opens a region that `map_region` mapped.
 pub fn open_region(base: *mut u8, bytes: u64) -> Option<grid::region::Region> {
-    // SAFETY: `map_region` maps page-aligned, writable, shared, and nobody unmaps it.
+    // SAFETY: `map_region` maps page-aligned, writable, shared; nobody unmaps it, and who comes
+    // after `vacate` finds zeros, valid for every word.
     unsafe { grid::region::Region::open(base, bytes) }.ok()
 }
 

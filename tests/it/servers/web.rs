@@ -15,7 +15,8 @@ use harness::http::get;
 use harness::mode::Mode;
 use harness::node::free_port;
 use harness::run::wait_until;
-use harness::stage::tool;
+use harness::session::Hooked;
+use harness::stage::{root_or_say, tool};
 use harness::users::{as_user, give_to};
 use rustix::process::Signal;
 
@@ -24,12 +25,14 @@ both_modes!(
     nginx_read,
     nginx_threads,
     nginx_directio,
-    apache_sendfile
+    nginx_of_root,
+    apache_sendfile,
+    apache_of_root
 );
 
 /// Sizes of the files in bytes: one block, a few, more than one piece of a send.
 const SIZES: [usize; 8] = [700, 4096, 12_288, 40_000, 65_536, 100_000, 131_072, 300_000];
-/// Whom the servers run as, and the session with them.
+/// Whom the servers run as, and the session with them; or their workers alone.
 const USER: &str = "www-data";
 /// So many reads must be served before the files change.
 const HITS_MIN: u64 = 100;
@@ -37,7 +40,10 @@ const HITS_MIN: u64 = 100;
 /// A web server's way of being told things.
 struct Kind {
     words: fn(&Path) -> Vec<String>,
-    config: fn(&Path, SocketAddr, &str) -> String,
+    /// The directory, the address, what is set there, and what comes first.
+    config: fn(&Path, SocketAddr, &str, &str) -> String,
+    /// What makes a master that is root change the rights of its workers.
+    user_line: &'static str,
     /// Takes its configuration again; opens its logs again.
     reload: Signal,
     reopen: Signal,
@@ -47,6 +53,7 @@ struct Kind {
 const NGINX: Kind = Kind {
     words: |config| words(&["nginx", "-c"], config),
     config: nginx_config,
+    user_line: "user www-data;",
     reload: Signal::HUP,
     reopen: Signal::USR1,
     stop: Signal::QUIT,
@@ -54,6 +61,7 @@ const NGINX: Kind = Kind {
 const APACHE: Kind = Kind {
     words: |config| words(&["apache2", "-D", "FOREGROUND", "-f"], config),
     config: apache_config,
+    user_line: "User www-data\nGroup www-data",
     reload: Signal::USR1,
     reopen: Signal::USR1,
     stop: Signal::TERM,
@@ -61,6 +69,7 @@ const APACHE: Kind = Kind {
 const LIGHTTPD: Kind = Kind {
     words: |config| words(&["lighttpd", "-D", "-m", "/usr/lib/lighttpd", "-f"], config),
     config: lighttpd_config,
+    user_line: "server.username = \"www-data\"",
     reload: Signal::USR1,
     reopen: Signal::HUP,
     stop: Signal::TERM,
@@ -97,6 +106,14 @@ fn nginx_directio(mode: Mode) {
     );
 }
 
+fn nginx_of_root(mode: Mode) {
+    life_under_root(&NGINX, "sendfile on;", mode);
+}
+
+fn apache_of_root(mode: Mode) {
+    life_under_root(&APACHE, "EnableSendfile On\nEnableMMAP Off", mode);
+}
+
 fn apache_sendfile(mode: Mode) {
     life(&APACHE, "EnableSendfile On\nEnableMMAP Off", mode, true);
 }
@@ -123,13 +140,13 @@ fn lighttpd_writev() {
     life(&LIGHTTPD, "writev", Mode::Normal, false);
 }
 
-fn nginx_config(dir: &Path, addr: SocketAddr, options: &str) -> String {
+fn nginx_config(dir: &Path, addr: SocketAddr, options: &str, first: &str) -> String {
     let dir = dir.display();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {dir}/tmp;"))
         .concat();
     format!(
-        "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
+        "{first} daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
 events {{ worker_connections 64; }}
 http {{ access_log {dir}/access.log; {temporary} {options}
   open_file_cache max=100; open_file_cache_valid 1s;
@@ -137,24 +154,24 @@ http {{ access_log {dir}/access.log; {temporary} {options}
     )
 }
 
-fn apache_config(dir: &Path, addr: SocketAddr, options: &str) -> String {
+fn apache_config(dir: &Path, addr: SocketAddr, options: &str, first: &str) -> String {
     let dir = dir.display();
     let modules = ["mpm_event", "authz_core"]
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"));
     let modules = modules.concat();
     format!(
-        "ServerRoot {dir}\nListen {addr}\nServerName localhost\n{modules}
+        "{first}\nServerRoot {dir}\nListen {addr}\nServerName localhost\n{modules}
 PidFile {dir}/pid\nErrorLog {dir}/error.log\nCustomLog {dir}/access.log %r\nDefaultRuntimeDir {dir}
 DocumentRoot {dir}/docs\n<Directory {dir}/docs>\nRequire all granted\n</Directory>
 GracefulShutdownTimeout 5\n{options}\n"
     )
 }
 
-fn lighttpd_config(dir: &Path, addr: SocketAddr, backend: &str) -> String {
+fn lighttpd_config(dir: &Path, addr: SocketAddr, backend: &str, first: &str) -> String {
     let (dir, port) = (dir.display(), addr.port());
     format!(
-        "server.document-root = \"{dir}/docs\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}
-server.errorlog = \"{dir}/error.log\"\nserver.modules = (\"mod_accesslog\")
+        "{first}\nserver.document-root = \"{dir}/docs\"\nserver.bind = \"127.0.0.1\"
+server.port = {port}\nserver.errorlog = \"{dir}/error.log\"\nserver.modules = (\"mod_accesslog\")
 accesslog.filename = \"{dir}/access.log\"\nserver.network-backend = \"{backend}\"\n"
     )
 }
@@ -217,12 +234,25 @@ impl Docs<'_> {
 }
 
 fn life(kind: &Kind, options: &str, mode: Mode, served: bool) {
+    life_of(kind, options, mode, served, false);
+}
+
+/// A master that stays root, and workers that give their rights up.
+fn life_under_root(kind: &Kind, options: &str, mode: Mode) {
+    if root_or_say("a server that gives up its rights") {
+        life_of(kind, options, mode, true, true);
+    }
+}
+
+fn life_of(kind: &Kind, options: &str, mode: Mode, served: bool, by_root: bool) {
     let bed = Bed::new("web", mode);
     bed.dir_of("docs");
     give_to(bed.path(), USER);
     give_to(&bed.dir_of("tmp"), USER);
     let addr = free_port();
-    let config = bed.write("conf", (kind.config)(bed.path(), addr, options).as_bytes());
+    let first = if by_root { kind.user_line } else { "" };
+    let config = (kind.config)(bed.path(), addr, options, first);
+    let config = bed.write("conf", config.as_bytes());
     for log in ["error.log", "access.log"] {
         give_to(&bed.write(log, b""), USER);
     }
@@ -236,7 +266,9 @@ fn life(kind: &Kind, options: &str, mode: Mode, served: bool) {
     docs.replace(1);
     let hooked = bed.hooked();
     let mut command = hooked.command(bed.path(), &(kind.words)(&config));
-    as_user(&mut command, USER);
+    if !by_root {
+        as_user(&mut command, USER);
+    }
     let mut tries = 0;
     let daemon = Daemon::start(&bed, command, || {
         tries += 1;
@@ -269,9 +301,41 @@ fn life(kind: &Kind, options: &str, mode: Mode, served: bool) {
         bed.join("access.log").exists()
     });
     docs.all_right("at last");
+    if by_root {
+        served_without_rights(&hooked);
+    }
     daemon.stop(kind.stop);
+    every_request_logged(&docs, tries);
+    let stats = hooked.final_stats();
+    assert!(stats.hits() > 0 || !served, "{}", stats.all);
+}
+
+/// The hits are those of processes that are not root.
+fn served_without_rights(hooked: &Hooked<'_>) {
+    let info = hooked.info().expect("live");
+    let processes = info["processes"].as_array().expect("a list");
+    let hits_of = |process: &serde_json::Value| {
+        let hits = |key: &str| process[key].as_u64().expect("a number");
+        hits("hits_local") + hits("hits_remote")
+    };
+    let user_of = |process: &serde_json::Value| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process["pid"]));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("Uid:"));
+        line.and_then(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok())
+    };
+    let serving = || processes.iter().filter(|process| hits_of(process) > 0);
+    assert!(serving().count() > 0, "{info}");
+    assert!(
+        serving().all(|process| user_of(process) != Some(0)),
+        "{info}"
+    );
+}
+
+/// The logs, the rotated one included, have a line for each request, those of the start at most.
+fn every_request_logged(docs: &Docs<'_>, tries: usize) {
     let lines = |name| {
-        std::fs::read_to_string(bed.join(name))
+        std::fs::read_to_string(docs.bed.join(name))
             .expect("a log")
             .lines()
             .count()
@@ -282,6 +346,4 @@ fn life(kind: &Kind, options: &str, mode: Mode, served: bool) {
         "{logged} lines of {} requests",
         docs.requests
     );
-    let stats = hooked.final_stats();
-    assert!(stats.hits() > 0 || !served, "{}", stats.all);
 }
