@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help build plant test test-deps test-python check tidy fmt clippy deny torture fuzz clean install-bus demo bench
+.PHONY: help build plant test test-deps test-python check tidy fmt clippy deny torture fuzz clean install-bus demo bench bench-bus
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,3 +110,13 @@ demo: ## PostgreSQL on a slow disk, without and with a memory node, in minutes (
 bench: ## the whole slow-disk lab, every workload (root; half an hour; LAB='...' for its flags)
 	$(CARGO) build --release --locked $(patsubst %,-p ramgrid-%,bench hooktool memnode shim)
 	@"$${CARGO_TARGET_DIR:-target}"/release/lab run $(LAB)
+
+# A workspace of its own: the peers are built here and nowhere else.
+bench-bus: ## the bus beside iceoryx2, ZeroMQ, POSIX queues, pipes (libzmq3-dev; LAB='...' for flags)
+	@[ -e /usr/include/zmq.h ] || \
+	    { echo "bench-bus: first: apt-get install libzmq3-dev pkg-config" >&2; exit 1; }
+	$(CARGO) build --release --locked -p ramgrid-hooktool
+	set -e; target="$$(realpath "$${CARGO_TARGET_DIR:-target}")"; \
+	CARGO_TARGET_DIR="$$target/bus-lab" $(CARGO) build --release --locked \
+	    --manifest-path bench/bus/Cargo.toml; \
+	"$$target/bus-lab/release/bus-lab" run --hooktool "$$target/release/hooktool" $(LAB)

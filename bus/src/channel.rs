@@ -15,7 +15,6 @@ use crate::extension::Extension;
 use crate::guard;
 use crate::header::Header;
 use crate::layout::Bell;
-use crate::message::Envelope;
 use crate::owner::{Claim, Details, Owner};
 use crate::proof;
 use crate::record::span;
@@ -283,10 +282,6 @@ impl Channel {
                 // Those before it are sent; it is refused.
                 continue;
             }
-            if next.len() as u64 > self.sending()?.rules().message_bytes_max {
-                // Refused on the next turn. Those before it are sent.
-                continue;
-            }
             if deadline.is_none() {
                 match self.refuse_now(wait) {
                     Ok(fixed) => deadline = Some(fixed),
@@ -416,17 +411,18 @@ impl Channel {
     }
 
     /// The next message, gone past, neither handed out nor acknowledged.
+    /// `false`: there is none.
     #[inline(always)]
-    pub(crate) fn advance(&mut self) -> Result<Option<Found>> {
+    pub(crate) fn advance(&mut self, found: &mut Found) -> Result<bool> {
         match &mut self.receiver {
-            Some(receiver) => Ok(receiver.advance()?),
-            None => Ok(None),
+            Some(receiver) => Ok(receiver.advance_into(found)?),
+            None => Ok(false),
         }
     }
 
     /// Notes that a message is handed out, and what came with it.
     #[inline]
-    pub(crate) fn hand_out(&mut self, found: &Found, extension: &Extension) -> Envelope {
+    pub(crate) fn hand_out(&mut self, found: &Found, extension: &Extension) {
         if let Some(receiver) = &mut self.receiver {
             receiver.hand_out(found, extension);
             if let Some(trace) = extension.trace {
@@ -439,45 +435,60 @@ impl Channel {
                 mark(&receiver.half().consumer().traces, passage);
             }
         }
-        self.envelope(found)
     }
 
-    /// Hands out a message where it lies. `None`: it is damaged, and was counted so.
+    /// Hands out a message where it lies. `false`: it is damaged, and was counted so.
     #[inline(always)]
-    pub(crate) fn hand_out_in_place(&mut self, found: &Found) -> Option<Envelope> {
-        let receiver = self.receiver.as_mut()?;
+    pub(crate) fn hand_out_in_place(&mut self, found: &Found) -> bool {
         if found.head.extension != 0 {
             return self.hand_out_extended(found);
         }
-        if !receiver.is_sound(found) {
-            return None;
+        let Some(receiver) = &mut self.receiver else {
+            return false;
+        };
+        let is_sound = receiver.is_sound(found);
+        if is_sound {
+            receiver.hand_out_plain(found);
         }
-        receiver.hand_out_plain(found);
-        Some(self.envelope(found))
+        is_sound
     }
 
-    fn hand_out_extended(&mut self, found: &Found) -> Option<Envelope> {
+    #[cold]
+    fn hand_out_extended(&mut self, found: &Found) -> bool {
         let mut extension = Extension::default();
-        self.receiver.as_mut()?.peek(found, &mut extension)?;
-        Some(self.hand_out(found, &extension))
+        let receiver = self.receiver.as_mut();
+        let is_sound = receiver.is_some_and(|it| it.peek(found, &mut extension).is_some());
+        if is_sound {
+            self.hand_out(found, &extension);
+        }
+        is_sound
     }
 
-    /// Hands out a copy of a message, checked after it was copied. `None`: it is damaged.
+    /// Hands out a copy of a message, checked after it was copied. `false`: it is damaged.
     #[inline(always)]
-    pub(crate) fn hand_out_copy(&mut self, found: &Found, target: &mut [u8]) -> Option<Envelope> {
-        let receiver = self.receiver.as_mut()?;
+    pub(crate) fn hand_out_copy(&mut self, found: &Found, target: &mut [u8]) -> bool {
         if found.head.extension != 0 {
-            let mut extension = Extension::default();
-            if !receiver.copy(found, &mut extension, target) {
-                return None;
-            }
-            return Some(self.hand_out(found, &extension));
+            return self.hand_out_extended_copy(found, target);
         }
-        if !receiver.copy_plain(found, target) {
-            return None;
+        let Some(receiver) = &mut self.receiver else {
+            return false;
+        };
+        let is_sound = receiver.copy_plain(found, target);
+        if is_sound {
+            receiver.hand_out_plain(found);
         }
-        receiver.hand_out_plain(found);
-        Some(self.envelope(found))
+        is_sound
+    }
+
+    #[cold]
+    fn hand_out_extended_copy(&mut self, found: &Found, target: &mut [u8]) -> bool {
+        let mut extension = Extension::default();
+        let receiver = self.receiver.as_mut();
+        let is_sound = receiver.is_some_and(|it| it.copy(found, &mut extension, target));
+        if is_sound {
+            self.hand_out(found, &extension);
+        }
+        is_sound
     }
 
     /// Extension and payload of a message, where they lie.
@@ -491,16 +502,6 @@ impl Channel {
         let begin = found.payload_at.wrapping_sub(extension);
         data.slice(begin, extension + u64::from(found.head.len))
             .split_at(extension as usize)
-    }
-
-    #[inline(always)]
-    fn envelope(&self, found: &Found) -> Envelope {
-        Envelope {
-            head: found.head,
-            source: self.peer(),
-            destination: self.address(),
-            is_repeat: found.is_repeat,
-        }
     }
 
     /// Acknowledges everything handed out here.

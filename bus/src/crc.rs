@@ -60,7 +60,7 @@ pub fn extend(before: u32, bytes: &[u8]) -> u32 {
 }
 
 /// The checksum of 28 bytes given as little-endian words (the upper half of the last is left out).
-#[inline]
+#[inline(always)]
 pub fn of_28(words: &[u64; 4]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("sse4.2") {

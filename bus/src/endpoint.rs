@@ -7,10 +7,10 @@
 
 mod routes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::address::{Address, Template};
-use crate::channel::{Channel, MappedHalf, Role};
+use crate::channel::{Access, Channel, File, MappedHalf, Role};
 use crate::directory::Bus;
 use crate::error::{Error, Result};
 use crate::extension::{Extension, Trace};
@@ -53,14 +53,16 @@ pub struct Endpoint {
     template: Template,
     role: Role,
     channels: Vec<Channel>,
+    /// Files that by their names are channels of this address, and cannot be used.
+    unusable: Vec<PathBuf>,
     /// The channel looked at next, and how many messages in a row it has given.
     turn: usize,
     in_a_row: u32,
     /// Damage met behind a batch that was handed out, to be told next.
     trouble: Option<Error>,
-    /// The message looked at last, written and read field by field (see `Walk::step`).
-    found: Found,
-    /// The channel whose message `found` is, once it is handed out.
+    /// The message looked at last, filled in where it lies (see `Walk::step_into`).
+    envelope: Envelope,
+    /// The channel whose message that is, once it is handed out.
     last: Option<usize>,
     /// Messages of one channel that may be handed out and not acknowledged.
     unacknowledged_max: u64,
@@ -78,10 +80,15 @@ impl Endpoint {
             template: bus.template()?,
             role,
             channels: Vec::with_capacity(CHANNELS_MAX),
+            unusable: Vec::new(),
             turn: 0,
             in_a_row: 0,
             trouble: None,
-            found: Found::default(),
+            envelope: Envelope {
+                found: Found::default(),
+                source: address,
+                destination: address,
+            },
             last: None,
             unacknowledged_max: 1,
             is_manual: false,
@@ -89,16 +96,15 @@ impl Endpoint {
             pace: Pace::default(),
         };
         endpoint.refresh()?;
-        if endpoint.channels.is_empty() {
-            return Err(Error::NoChannel {
-                what: format!(
-                    "{} in {}",
-                    bus.template()?.show(address),
-                    bus.path().display()
-                ),
-            });
+        if !endpoint.channels.is_empty() {
+            return Ok(endpoint);
         }
-        Ok(endpoint)
+        if let Some(path) = endpoint.unusable.first() {
+            File::open(path, Access::View)?;
+        }
+        Err(Error::NoChannel {
+            what: format!("{} in {}", endpoint.show(address), bus.path().display()),
+        })
     }
 
     /// Binds channels that were made since, and lets go of those that were removed. Allocates.
@@ -110,13 +116,16 @@ impl Endpoint {
         self.last = None;
         self.channels
             .retain(|channel| channel.check_removed().is_ok());
+        self.unusable.clear();
         let known: Vec<PathBuf> = self.channels.iter().map(Channel::path).collect();
-        for file in self
-            .bus
-            .files(crate::channel::Access::View)?
-            .into_iter()
-            .flatten()
-        {
+        for file in self.bus.files(Access::View)? {
+            let file = match file {
+                Ok(file) => file,
+                Err(error) => {
+                    self.note_unusable(&error);
+                    continue;
+                }
+            };
             let is_mine = file.header().ends.contains(&self.address);
             if !is_mine || known.iter().any(|path| path == file.path()) {
                 continue;
@@ -131,6 +140,28 @@ impl Endpoint {
                 .push(Channel::bind(file.path(), self.address, self.role)?);
         }
         Ok(())
+    }
+
+    /// Remembers a channel of this address that cannot be used; the others can.
+    fn note_unusable(&mut self, error: &Error) {
+        let me = self.show(self.address).to_string();
+        let path = error.path();
+        let stem = path.and_then(|path| path.file_stem()?.to_str());
+        let is_mine = stem.is_some_and(|stem| stem.split('_').any(|end| end == me));
+        self.unusable
+            .extend(path.filter(|_| is_mine).map(Path::to_path_buf));
+    }
+
+    /// Why there is no channel to an address: there is none, or its file cannot be used.
+    #[cold]
+    fn why_not(&self, target: Address) -> Error {
+        let path = self.bus.path_of(self.template, [self.address, target]);
+        if self.unusable.contains(&path)
+            && let Err(error) = File::open(&path, Access::View)
+        {
+            return error;
+        }
+        Error::no_pair(self.show(self.address), self.show(target))
     }
 
     /// The address.
@@ -194,20 +225,16 @@ impl Endpoint {
     /// There is none.
     pub fn channel(&mut self, to: To) -> Result<&mut Channel> {
         self.has_sent = true;
-        let from = self.show(self.address);
-        let found = match to {
-            To::First => self.channels.first_mut(),
-            To::One(address) => {
-                let target = self.show(address);
-                let found = self
-                    .channels
-                    .iter_mut()
-                    .find(|channel| channel.peer() == address);
-                return found.ok_or_else(|| Error::no_pair(from, target));
-            }
+        let is_it = |channel: &Channel| match to {
+            To::First => true,
+            To::One(address) => channel.peer() == address,
         };
-        found.ok_or_else(|| Error::NoChannel {
-            what: from.to_string(),
+        if let Some(nth) = self.channels.iter().position(is_it) {
+            return Ok(&mut self.channels[nth]);
+        }
+        Err(match to {
+            To::First => Error::Removed,
+            To::One(address) => self.why_not(address),
         })
     }
 
@@ -302,12 +329,12 @@ impl Endpoint {
     /// `Forked`, `Removed`, or a contradiction in a ring.
     pub fn receive(&mut self, wait: Wait) -> Result<Message<'_>> {
         let index = self.find(wait)?;
-        let channel = &mut self.channels[index];
-        let Some(envelope) = channel.hand_out_in_place(&self.found) else {
-            return Err(damaged(&self.found));
-        };
+        let (channel, envelope) = (&mut self.channels[index], &self.envelope);
+        if !channel.hand_out_in_place(&envelope.found) {
+            return Err(damaged(&envelope.found));
+        }
         self.last = Some(index);
-        let (extension, payload) = self.channels[index].bytes_of(&self.found);
+        let (extension, payload) = self.channels[index].bytes_of(&envelope.found);
         Ok(Message {
             envelope,
             extension,
@@ -330,16 +357,15 @@ impl Endpoint {
         mut each: impl FnMut(Message<'_>),
     ) -> Result<usize> {
         let index = self.find(wait)?;
-        let mut found = self.found;
         let mut count = 0;
-        let channel = &mut self.channels[index];
+        let (channel, envelope) = (&mut self.channels[index], &mut self.envelope);
         loop {
-            let Some(envelope) = channel.hand_out_in_place(&found) else {
-                self.trouble = (count > 0).then(|| damaged(&found));
+            if !channel.hand_out_in_place(&envelope.found) {
+                self.trouble = (count > 0).then(|| damaged(&envelope.found));
                 break;
-            };
+            }
             count += 1;
-            let (extension, payload) = channel.bytes_of(&found);
+            let (extension, payload) = channel.bytes_of(&envelope.found);
             each(Message {
                 envelope,
                 extension,
@@ -348,9 +374,9 @@ impl Endpoint {
             if count >= most {
                 break;
             }
-            match channel.advance() {
-                Ok(Some(next)) => found = next,
-                Ok(None) => break,
+            match channel.advance(&mut envelope.found) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(trouble) => {
                     self.trouble = Some(trouble);
                     break;
@@ -358,9 +384,8 @@ impl Endpoint {
             }
         }
         if count == 0 {
-            return Err(damaged(&found));
+            return Err(damaged(&envelope.found));
         }
-        self.found = found;
         self.last = Some(index);
         if self.channels.len() > 1 {
             // Whoever else has messages is next.
@@ -377,7 +402,7 @@ impl Endpoint {
     #[inline]
     pub fn receive_into(&mut self, buffer: &mut [u8], wait: Wait) -> Result<Envelope> {
         let index = self.find(wait)?;
-        let found = &self.found;
+        let found = &self.envelope.found;
         let length = found.head.len as usize;
         let room = buffer.len() as u64;
         let channel = &mut self.channels[index];
@@ -391,11 +416,11 @@ impl Endpoint {
                 room,
             });
         };
-        let Some(envelope) = channel.hand_out_copy(found, target) else {
+        if !channel.hand_out_copy(found, target) {
             return Err(damaged(found));
-        };
+        }
         self.last = Some(index);
-        Ok(envelope)
+        Ok(self.envelope)
     }
 
     /// Acknowledges everything received: it will not come again.
@@ -444,12 +469,11 @@ impl Endpoint {
     fn find_now(&mut self) -> Result<Option<usize>> {
         for _ in 0..=self.channels.len() {
             let index = self.turn;
-            if self.in_a_row < IN_A_ROW_MAX
-                && let Some(found) = self.channels[index].advance()?
-            {
+            let channel = &mut self.channels[index];
+            if self.in_a_row < IN_A_ROW_MAX && channel.advance(&mut self.envelope.found)? {
+                self.envelope.source = channel.peer();
                 // With one channel there is nobody to give way to.
                 self.in_a_row += u32::from(self.channels.len() > 1);
-                self.found = found;
                 return Ok(Some(index));
             }
             self.turn = (index + 1) % self.channels.len();

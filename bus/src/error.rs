@@ -4,7 +4,7 @@
 //! codes, `hooktool bus` prints it. `Full` and `Empty` are ordinary answers and cost nothing to
 //! make.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::address::{Dotted, Template};
 
@@ -175,6 +175,16 @@ impl Error {
     /// Is it an ordinary answer: try again later?
     pub fn is_again(&self) -> bool {
         matches!(self, Error::Full | Error::Empty)
+    }
+
+    /// The file it is about, if it is about one that cannot be used.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::NotAChannel { path, .. }
+            | Error::Version { path, .. }
+            | Error::System { path, .. } => Some(path),
+            _ => None,
+        }
     }
 
     /// No channel joins these two.

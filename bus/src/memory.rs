@@ -78,27 +78,35 @@ mod real {
         #[inline(always)]
         pub fn fetch(&self, position: u64) {
             #[cfg(target_arch = "x86_64")]
-            self.hint::<{ core::arch::x86_64::_MM_HINT_T0 }>(position);
+            for line in [0, 64] {
+                use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                // SAFETY: a hint, for an address within the mapping; it cannot fault anyway.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.line(position, line).cast()) };
+            }
             let _ = position;
         }
 
-        /// The same, to be written soon.
+        /// The same, to be written soon: the other processor gives them up. As assembly, since the
+        /// compiler makes a hint to read of it for processors of which it does not know better; one
+        /// that does not have it takes it for no operation.
         #[inline(always)]
         pub fn fetch_to_write(&self, position: u64) {
             #[cfg(target_arch = "x86_64")]
-            self.hint::<{ core::arch::x86_64::_MM_HINT_ET0 }>(position);
+            for line in [0, 64] {
+                // SAFETY: as above.
+                unsafe {
+                    core::arch::asm!("prefetchw byte ptr [{0}]", in(reg) self.line(position, line),
+                        options(nostack, preserves_flags, readonly));
+                }
+            }
             let _ = position;
         }
 
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        fn hint<const HINT: i32>(&self, position: u64) {
-            for line in [0, 64] {
-                let offset = position.wrapping_add(line) & (self.bytes - 1);
-                let place = self.base.as_ptr().wrapping_add(offset as usize);
-                // SAFETY: a hint, for an address within the mapping; it cannot fault anyway.
-                unsafe { core::arch::x86_64::_mm_prefetch::<HINT>(place.cast()) };
-            }
+        fn line(&self, position: u64, line: u64) -> *const u8 {
+            let offset = position.wrapping_add(line) & (self.bytes - 1);
+            self.base.as_ptr().wrapping_add(offset as usize)
         }
 
         /// Writes bytes.

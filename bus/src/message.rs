@@ -2,15 +2,15 @@
 
 use crate::address::Address;
 use crate::extension::{Extension, Route, Trace};
-use crate::record::{BACKWARD, Head, REPEATED, TEST};
+use crate::record::{BACKWARD, REPEATED, TEST};
+use crate::ring::Found;
 
 /// What is known of a message besides its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    pub(crate) head: Head,
+    pub(crate) found: Found,
     pub(crate) source: Address,
     pub(crate) destination: Address,
-    pub(crate) is_repeat: bool,
 }
 
 impl Envelope {
@@ -26,44 +26,44 @@ impl Envelope {
 
     /// Its number in the ring, from 1 without gaps.
     pub fn seq(&self) -> u64 {
-        self.head.seq
+        self.found.head.seq
     }
 
     /// Bytes of the payload.
     pub fn len(&self) -> usize {
-        self.head.len as usize
+        self.found.head.len as usize
     }
 
     /// Is the payload empty?
     pub fn is_empty(&self) -> bool {
-        self.head.len == 0
+        self.found.head.len == 0
     }
 
     /// When it was sent, in nanoseconds since 1970, if that was noted.
     pub fn sent_ns(&self) -> Option<u64> {
-        (self.head.sent_ns != 0).then_some(self.head.sent_ns)
+        (self.found.head.sent_ns != 0).then_some(self.found.head.sent_ns)
     }
 
     /// It may have been handed out before, to a receiver that died before it acknowledged.
     pub fn is_redelivered(&self) -> bool {
-        self.is_repeat || self.head.flags & REPEATED != 0
+        self.found.is_repeat || self.found.head.flags & REPEATED != 0
     }
 
     /// Was it written by a tool to try the channel?
     pub fn is_test(&self) -> bool {
-        self.head.flags & TEST != 0
+        self.found.head.flags & TEST != 0
     }
 
     /// Is it an answer on its way back along a route?
     pub fn is_backward(&self) -> bool {
-        self.head.flags & BACKWARD != 0
+        self.found.head.flags & BACKWARD != 0
     }
 }
 
 /// A message still in its ring. The next call on the endpoint acknowledges it.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    pub(crate) envelope: Envelope,
+    pub(crate) envelope: &'a Envelope,
     /// Proved when the message was handed out; read again by who wants it.
     pub(crate) extension: &'a [u8],
     pub(crate) payload: &'a [u8],
@@ -77,7 +77,7 @@ impl<'a> Message<'a> {
 
     /// Everything that came with it besides the payload.
     pub fn extension(&self) -> Extension {
-        Extension::decode(self.envelope.head.flags, self.extension).unwrap_or_default()
+        Extension::decode(self.envelope.found.head.flags, self.extension).unwrap_or_default()
     }
 
     /// The stations it was forwarded through, oldest first.
@@ -95,6 +95,6 @@ impl std::ops::Deref for Message<'_> {
     type Target = Envelope;
 
     fn deref(&self) -> &Envelope {
-        &self.envelope
+        self.envelope
     }
 }

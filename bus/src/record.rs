@@ -69,23 +69,32 @@ impl Head {
     /// From the ring; `None` if it is no head.
     #[inline]
     pub fn decode(words: [u64; 4]) -> Option<Head> {
-        if head_crc(&words) != (words[3] >> 32) as u32 {
-            return None;
-        }
-        Some(Head {
+        is_head(&words).then(|| Head::of(&words))
+    }
+
+    /// The fields of a head that was proved.
+    #[inline(always)]
+    pub fn of(words: &[u64; 4]) -> Head {
+        Head {
             len: words[0] as u32,
             crc: (words[0] >> 32) as u32,
             seq: words[1],
             sent_ns: words[2],
             flags: words[3] as u16,
             extension: (words[3] >> 16) as u16,
-        })
+        }
     }
 
     /// Bytes from this head to the next.
     #[inline]
     pub fn span(&self) -> u64 {
         span(u64::from(self.extension) + u64::from(self.len))
+    }
+
+    /// Bytes from the payload to the next head.
+    #[inline]
+    pub fn room(&self) -> u64 {
+        self.span() - HEAD_BYTES - u64::from(self.extension)
     }
 
     /// Is it padding?
@@ -99,6 +108,12 @@ impl Head {
 #[inline]
 pub fn span(bytes: u64) -> u64 {
     (HEAD_BYTES + bytes).next_multiple_of(RECORD_ALIGN)
+}
+
+/// Are these the words of a head?
+#[inline(always)]
+pub fn is_head(words: &[u64; 4]) -> bool {
+    head_crc(words) == (words[3] >> 32) as u32
 }
 
 /// The checksum of the first 28 bytes, mixed with a mark so that other summed data of 28 bytes,

@@ -17,7 +17,7 @@ mod walk;
 
 pub use consumer::{Consumer, Found, Trouble};
 pub use producer::{Note, Producer};
-pub use walk::{Step, Walk};
+pub use walk::{Next, Step, Walk};
 
 use crate::extension::{EXTENSION_BYTES_MAX, Extension, Origin};
 use crate::layout::{ConsumerPage, ProducerPage, RECORD_ALIGN};

@@ -49,7 +49,7 @@ impl Endpoint {
     /// The message received last, and what came with it.
     fn last(&self) -> Result<(usize, Found, Extension)> {
         let index = self.last.ok_or(Error::Empty)?;
-        let found = self.found;
+        let found = self.envelope.found;
         let receiver = self.channels[index].receiver.as_ref().ok_or(Error::Empty)?;
         let mut extension = Extension::default();
         match receiver.read_extension(&found, &mut extension) {

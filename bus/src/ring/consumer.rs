@@ -1,6 +1,6 @@
 //! The side that empties the ring.
 
-use super::{Contradiction, Half, Step, Walk, filled, origin_of};
+use super::{Contradiction, Half, Next, Step, Walk, filled, origin_of};
 use crate::crc;
 use crate::extension::{EXTENSION_BYTES_MAX, Extension};
 use crate::layout::count;
@@ -23,6 +23,9 @@ pub struct Consumer<H> {
     handed_before: u64,
     /// Messages handed out and not yet acknowledged.
     unacknowledged: u64,
+    /// Messages handed out, and bytes of their payloads, that the counters do not have yet: they
+    /// get them with the acknowledgement.
+    uncounted: [u64; 2],
     is_fencing: bool,
 }
 
@@ -59,6 +62,7 @@ impl<H: Half> Consumer<H> {
             head,
             handed_before,
             unacknowledged: 0,
+            uncounted: [0; 2],
             is_fencing,
         })
     }
@@ -114,39 +118,60 @@ impl<H: Half> Consumer<H> {
     /// # Errors
     ///
     /// Damage, counted and gone past: call again; or a tail that cannot be.
-    #[inline(always)]
+    #[inline]
     pub fn advance(&mut self) -> Result<Option<Found>, Trouble> {
+        let mut found = Found::default();
+        Ok(self.advance_into(&mut found)?.then_some(found))
+    }
+
+    /// `advance` that fills in what it found where it is wanted (see `Walk::step_into`); `false`:
+    /// nothing more.
+    ///
+    /// # Errors
+    ///
+    /// As `advance`.
+    #[inline(always)]
+    pub fn advance_into(&mut self, found: &mut Found) -> Result<bool, Trouble> {
         if !self.has_more()? {
-            return Ok(None);
+            return Ok(false);
         }
         if self.walk.end.wrapping_sub(self.walk.at) > FETCH_AHEAD {
             let soon = self.walk.at.wrapping_add(FETCH_AHEAD);
             self.half.data().fetch(soon);
         }
         let is_first = self.walk.last_seq.is_none();
-        match self.walk.step(self.half.data()) {
-            Step::End => Ok(None),
-            Step::Message { at, head } => {
-                let found = Found {
-                    head,
-                    payload_at: at.wrapping_add(HEAD_BYTES + u64::from(head.extension)),
-                    is_repeat: head.seq <= self.handed_before,
-                };
-                let missing = head
-                    .seq
-                    .saturating_sub(self.handed_before)
-                    .saturating_sub(1);
-                if is_first && missing > 0 {
-                    self.put_back(&found);
-                    return Err(self.note_damage(0, missing, self.handed_before));
+        match self.walk.step_into(self.half.data(), &mut found.head) {
+            Next::End => Ok(false),
+            Next::Message => {
+                found.payload_at = self.walk.at.wrapping_sub(found.head.room());
+                found.is_repeat = found.head.seq <= self.handed_before;
+                if is_first && found.head.seq > self.handed_before.wrapping_add(1) {
+                    return Err(self.miss_first(found));
                 }
-                Ok(Some(found))
+                Ok(true)
             }
+            Next::Damage => Err(self.meet_damage()),
+        }
+    }
+
+    /// The first message of all has a number that says others are missing before it.
+    #[cold]
+    fn miss_first(&mut self, found: &Found) -> Trouble {
+        let missing = found.head.seq - self.handed_before - 1;
+        self.put_back(found);
+        self.note_damage(0, missing, self.handed_before)
+    }
+
+    #[cold]
+    fn meet_damage(&mut self) -> Trouble {
+        match self.walk.damage(self.half.data()) {
             Step::Damage {
                 bytes,
                 messages,
                 after,
-            } => Err(self.note_damage(bytes, messages, after)),
+            } => self.note_damage(bytes, messages, after),
+            // It was damage a moment ago: somebody writes what is published.
+            Step::Message { .. } | Step::End => self.note_damage(0, 0, self.handed_before),
         }
     }
 
@@ -275,8 +300,8 @@ impl<H: Half> Consumer<H> {
         } else {
             page.handed.store(found.head.seq, Ordering::Release);
         }
-        count(&page.counters.messages, 1);
-        count(&page.counters.bytes, u64::from(found.head.len));
+        self.uncounted[0] += 1;
+        self.uncounted[1] += u64::from(found.head.len);
         self.unacknowledged += 1;
     }
 
@@ -297,6 +322,15 @@ impl<H: Half> Consumer<H> {
             .head
             .at
             .store(self.head, Ordering::Release);
+        self.count_handed_out();
+    }
+
+    #[inline]
+    fn count_handed_out(&mut self) {
+        let counters = &self.half.consumer().counters;
+        let [messages, bytes] = std::mem::take(&mut self.uncounted);
+        count(&counters.messages, messages);
+        count(&counters.bytes, bytes);
     }
 
     /// Frees what lies before `at`, the end of a record handed out, by one store; what was handed
@@ -308,6 +342,7 @@ impl<H: Half> Consumer<H> {
         if is_inside {
             self.head = at;
             self.half.consumer().head.at.store(at, Ordering::Release);
+            self.count_handed_out();
         }
         is_inside
     }

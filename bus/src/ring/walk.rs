@@ -8,7 +8,7 @@
 
 use crate::layout::RECORD_ALIGN;
 use crate::memory::Data;
-use crate::record::{HEAD_BYTES, Head};
+use crate::record::{HEAD_BYTES, Head, is_head};
 
 /// What lies at the walk's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,17 @@ pub enum Step {
     },
 }
 
+/// What `step_into` met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing more.
+    End,
+    /// A message; its head is filled in.
+    Message,
+    /// Bytes that are no record, or a gap in the numbers.
+    Damage,
+}
+
 /// A reader of the records in `at..end`.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
@@ -45,39 +56,65 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The next step; goes past what it returns. Inlined wherever it is used: a step handed through
-    /// memory would be read back in other pieces than it was written in, which stalls.
-    #[inline(always)]
+    /// The next step; goes past what it returns.
     pub fn step(&mut self, data: &Data) -> Step {
+        let mut head = Head::default();
+        match self.step_into(data, &mut head) {
+            Next::End => Step::End,
+            Next::Message => Step::Message {
+                at: self.at.wrapping_sub(head.span()),
+                head,
+            },
+            Next::Damage => self.damage(data),
+        }
+    }
+
+    /// `step` that fills in the head of a message where it is wanted, and goes past it: a head that
+    /// is handed on through memory is read in other pieces than it was written in, and then the
+    /// processor waits for its own stores (a third of the time a message took). At damage it stays,
+    /// for `damage` to say what it is, and changes nothing, as at the end.
+    #[inline(always)]
+    pub fn step_into(&mut self, data: &Data, found: &mut Head) -> Next {
         while self.at != self.end {
-            let Some(head) = head_at(data, self.at, self.end, self.last_seq) else {
-                return self.skip(data);
-            };
-            let at = self.at;
+            let words = data.head(self.at);
+            let head = Head::of(&words);
+            if !is_head(&words) || !is_possible(&head, data, self.at, self.end, self.last_seq) {
+                return Next::Damage;
+            }
             if head.is_pad() {
-                self.at = at.wrapping_add(head.span());
+                self.at = self.at.wrapping_add(head.span());
                 continue;
             }
             if let Some(last) = self.last_seq
                 && head.seq != last.wrapping_add(1)
             {
-                // The numbers say that something is missing: told once, then the message.
-                self.last_seq = Some(head.seq.wrapping_sub(1));
-                return Step::Damage {
-                    bytes: 0,
-                    messages: head.seq.wrapping_sub(last).wrapping_sub(1),
-                    after: last,
-                };
+                return Next::Damage;
             }
-            self.at = at.wrapping_add(head.span());
+            self.at = self.at.wrapping_add(head.span());
             self.last_seq = Some(head.seq);
-            return Step::Message { at, head };
+            *found = head;
+            return Next::Message;
         }
-        Step::End
+        Next::End
+    }
+
+    /// The damage that `step_into` met; goes past it.
+    #[cold]
+    pub fn damage(&mut self, data: &Data) -> Step {
+        let Some(head) = head_at(data, self.at, self.end, self.last_seq) else {
+            return self.skip(data);
+        };
+        // The numbers say that something is missing: told once, then the message.
+        let last = self.last_seq.unwrap_or_default();
+        self.last_seq = Some(head.seq.wrapping_sub(1));
+        Step::Damage {
+            bytes: 0,
+            messages: head.seq.wrapping_sub(last).wrapping_sub(1),
+            after: last,
+        }
     }
 
     /// Goes past a damaged place.
-    #[cold]
     fn skip(&mut self, data: &Data) -> Step {
         let begun = self.at;
         let after = self.last_seq;
@@ -124,12 +161,17 @@ impl Walk {
     }
 }
 
-/// The head at a position, if it is one: proved by its checksum, within `end` and within the ring,
-/// numbered after `last_seq`. A padding record reaches exactly to the end of the ring and has the
-/// number of the message after it.
-#[inline(always)]
+/// The head at a position, if it is one: proved by its checksum, and possible there.
 fn head_at(data: &Data, at: u64, end: u64, last_seq: Option<u64>) -> Option<Head> {
     let head = Head::decode(data.head(at))?;
+    is_possible(&head, data, at, end, last_seq).then_some(head)
+}
+
+/// Can this head stand there: within `end` and within the ring, numbered after `last_seq`? A
+/// padding record reaches exactly to the end of the ring and has the number of the message after
+/// it.
+#[inline(always)]
+fn is_possible(head: &Head, data: &Data, at: u64, end: u64, last_seq: Option<u64>) -> bool {
     let to_wrap = data.capacity() - (at & (data.capacity() - 1));
     let span = head.span();
     let fits = match head.is_pad() {
@@ -138,5 +180,5 @@ fn head_at(data: &Data, at: u64, end: u64, last_seq: Option<u64>) -> Option<Head
     };
     let is_later =
         last_seq.is_none_or(|last| head.seq.wrapping_sub(last).wrapping_sub(1) < 1 << 62);
-    (fits && is_later && span <= end.wrapping_sub(at)).then_some(head)
+    fits && is_later && span <= end.wrapping_sub(at)
 }

@@ -12,7 +12,7 @@ use bus::{Bus, Error, Spec};
 
 use super::cli::ApplyArgs;
 use super::table::{self, Table};
-use super::{path_in, told};
+use super::told;
 use crate::failure::Failure;
 use crate::viewer::line;
 
@@ -71,8 +71,8 @@ fn plan(bus: &Bus, table: &Table) -> Result<Plan, Failure> {
     for file in bus.files(Access::View).map_err(told)? {
         let path = match &file {
             Ok(file) => file.path().to_path_buf(),
-            Err(error) => match path_in(error) {
-                Some(path) => path,
+            Err(error) => match error.path() {
+                Some(path) => path.to_path_buf(),
                 None => continue,
             },
         };

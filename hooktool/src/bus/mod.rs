@@ -116,7 +116,7 @@ fn channel(bus: &Bus, words: &[String]) -> Result<PathBuf, Failure> {
         let found = nth.and_then(|nth| files.into_iter().nth(nth));
         let found = found.map(|file| match file {
             Ok(file) => file.path().to_path_buf(),
-            Err(error) => path_in(&error).unwrap_or_default(),
+            Err(error) => error.path().map(PathBuf::from).unwrap_or_default(),
         });
         return found.ok_or_else(|| {
             Failure::usage(
@@ -135,15 +135,6 @@ fn channel(bus: &Bus, words: &[String]) -> Result<PathBuf, Failure> {
             template.show(ends[0]),
             template.show(ends[1]),
         ))),
-    }
-}
-
-/// The file an error is about.
-fn path_in(error: &Error) -> Option<PathBuf> {
-    match error {
-        Error::NotAChannel { path, .. } | Error::Version { path, .. } => Some(path.clone()),
-        Error::System { path, .. } => Some(path.clone()),
-        _ => None,
     }
 }
 

@@ -25,7 +25,7 @@ pub fn top(bus: &Bus, arguments: &TopArgs) -> Result<u8, Failure> {
     for nth in 0..=count {
         if nth > 0 {
             std::thread::sleep(Duration::from_secs(interval_s));
-            line("FROM             TO                 MSGS/s  QUEUED  FILL% RECEIVER")?;
+            line("FROM             TO                 MSGS/s  QUEUED  FILL% SENDER, RECEIVER")?;
         }
         let seconds = at.elapsed().as_secs_f64();
         at = Instant::now();
@@ -40,11 +40,12 @@ pub fn top(bus: &Bus, arguments: &TopArgs) -> Result<u8, Failure> {
             let template = bus.template().unwrap_or_default();
             let fill = queue.bytes().unwrap_or(queue.ring_bytes) * 100 / queue.ring_bytes;
             line(&format!(
-                "{:16} {:16} {:8.0} {:7} {fill:6} {}",
+                "{:16} {:16} {:8.0} {:7} {fill:6} {}, {}",
                 template.show(queue.from).to_string(),
                 template.show(queue.to).to_string(),
                 sent.saturating_sub(last) as f64 / seconds,
                 queue.messages().1,
+                in_words(&queue.sender.as_ref().map(who)),
                 in_words(&queue.receiver.as_ref().map(who))
             ))?;
         }

@@ -1,6 +1,6 @@
 //! `hooktool bus` from outside: tables, channels, messages, and what is said when it cannot be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,10 +18,11 @@ between = ["0.0.2.1", "0.0.3.1"]
 "#;
 
 /// A bus for one test.
-struct Bed(PathBuf);
+pub struct Bed(PathBuf);
 
 impl Bed {
-    fn new() -> Bed {
+    /// One without channels.
+    pub fn new() -> Bed {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let nth = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hooktool-it-bus-{}-{nth}", std::process::id());
@@ -36,24 +37,33 @@ impl Bed {
         bed
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in it, by its path.
+    pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_string()
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// hooktool, on this bus.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(HOOKTOOL);
         command.arg("bus").args(words).env_remove("HOOKTOOL_BUS");
         command.env("RAMGRID_BUS_DIR", &self.0).stdin(Stdio::null());
         command
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    /// What it did.
+    pub fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().unwrap()
     }
 
-    fn good(&self, words: &[&str]) -> String {
+    /// What it printed; it must succeed.
+    pub fn good(&self, words: &[&str]) -> String {
         let output = self.run(words);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words:?}: {complaint}");
@@ -61,7 +71,7 @@ impl Bed {
     }
 
     /// Three lines of complaint and a status.
-    fn bad(&self, words: &[&str], status: i32) -> String {
+    pub fn bad(&self, words: &[&str], status: i32) -> String {
         let output = self.run(words);
         assert_eq!(output.status.code(), Some(status), "{words:?}: {output:?}");
         let text = String::from_utf8(output.stderr).unwrap();

@@ -6,6 +6,7 @@
 mod house;
 
 mod bus;
+mod bus_troubles;
 mod check;
 mod inherit;
 mod init;
