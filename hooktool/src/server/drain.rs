@@ -34,8 +34,8 @@ const SLEEP: futex::Timespec = futex::Timespec {
 
 /// Pause after a batch of few blocks, and after each of the first looks that find none. Every time
 /// a thread wakes costs tens of microseconds on a virtual machine, and most of them are taken from
-/// the target: a database that writes a block a millisecond must not wake two threads for each. More
-/// blocks gather meanwhile, and whoever leaves them need not ring, which costs a system call.
+/// the target: a database that writes a block a millisecond must not wake two threads for each.
+/// More blocks gather meanwhile, and whoever leaves them need not ring, which costs a system call.
 const NAP: Duration = Duration::from_millis(2);
 
 /// Pause after a batch of many blocks: somebody is filling, and the slots are few.
