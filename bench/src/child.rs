@@ -57,6 +57,21 @@ impl Child {
         }
     }
 
+    /// Stops it for now, as a host that swaps or a debugger does.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        rustix::process::kill_process(Pid::from_child(&self.inner), signal)
+            .because(|| format!("{signal:?} to {}", self.name))
+    }
+
     /// Asks the child to end and waits for it.
     pub fn end(&mut self) -> Result<()> {
         self.finish();

@@ -35,6 +35,33 @@ pub fn make_random(path: &Path, bytes: u64) -> Result<()> {
     settle(&file, path)
 }
 
+/// Makes `count` files `0.bin`, `1.bin`, ... of `bytes` each: pseudo-random, with the number of the
+/// file in the first and the last eight bytes. They become `user`'s.
+pub fn make_numbered(dir: &Path, count: u64, bytes: usize, user: Option<&User>) -> Result<()> {
+    fs::create_dir_all(dir).because(|| dir.display().to_string())?;
+    users::give(dir, user)?;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut content: Vec<u8> = (0..bytes).map(|_| next_random(&mut state) as u8).collect();
+    for number in 0..count {
+        stop::check()?;
+        content[..8].copy_from_slice(&number.to_le_bytes());
+        content[bytes - 8..].copy_from_slice(&number.to_le_bytes());
+        let path = dir.join(format!("{number}.bin"));
+        fs::write(&path, &content).because(|| path.display().to_string())?;
+        users::give(&path, user)?;
+    }
+    let root = File::open(dir).because(|| dir.display().to_string())?;
+    rustix::fs::syncfs(&root).because(|| "syncfs")?;
+    evict(dir);
+    Ok(())
+}
+
+/// Whether a body is that of the file with this number.
+pub fn has_number(body: &[u8], number: u64) -> bool {
+    let number = number.to_le_bytes();
+    body.starts_with(&number) && body.ends_with(&number)
+}
+
 /// xorshift64*: fast, and good enough to pick blocks and to fill files.
 pub fn next_random(state: &mut u64) -> u64 {
     *state ^= *state >> 12;
@@ -172,6 +199,16 @@ impl Drop for RunDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbered_files_know_their_number() {
+        let dir = std::env::temp_dir().join(format!("lab-numbered-{}", std::process::id()));
+        make_numbered(&dir, 3, 4096, None).unwrap();
+        let body = fs::read(dir.join("2.bin")).unwrap();
+        assert!(body.len() == 4096 && has_number(&body, 2) && !has_number(&body, 1));
+        assert!(!has_number(&body[..4095], 2));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn random_files_have_their_size_and_copies_their_bytes() {

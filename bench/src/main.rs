@@ -14,6 +14,7 @@ mod device;
 mod enter;
 mod error;
 mod files;
+mod maria;
 mod node;
 mod peers;
 mod pg;
@@ -26,6 +27,7 @@ mod slices;
 mod stats;
 mod stop;
 mod users;
+mod web;
 mod work;
 mod workload;
 

@@ -34,7 +34,7 @@ pub struct Node {
     direct: Option<SocketAddr>,
     /// Dropped first: the proxy before the node.
     _proxy: Option<Child>,
-    _memnode: Option<Child>,
+    memnode: Option<Child>,
 }
 
 /// What node is wanted.
@@ -67,7 +67,7 @@ impl Node {
             describe: "none (calibration: both sides are native)".into(),
             direct: None,
             _proxy: None,
-            _memnode: None,
+            memnode: None,
         }
     }
 
@@ -144,8 +144,13 @@ impl Node {
             describe,
             direct: Some(at),
             _proxy: proxy.map(|(_, child)| child),
-            _memnode: memnode,
+            memnode,
         })
+    }
+
+    /// The node's process, where the lab started it.
+    pub fn process(&self) -> Option<&Child> {
+        self.memnode.as_ref()
     }
 
     /// GETs the node answered with a value so far; `None` where it cannot be asked.

@@ -52,7 +52,19 @@ impl Worker {
 
     /// Works for `ms` milliseconds.
     pub fn slice(&mut self, ms: u64) -> Result<Slice> {
-        self.order(&format!("slice {ms}"))
+        self.slice_during(ms, &mut || Ok(()))
+    }
+
+    /// The same; `meanwhile` is called as soon as it works.
+    pub fn slice_during(
+        &mut self,
+        ms: u64,
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Slice> {
+        let order = format!("slice {ms}");
+        self.tell(&order)?;
+        meanwhile()?;
+        self.answer(&order)
     }
 
     /// Goes over everything once.
@@ -61,11 +73,20 @@ impl Worker {
     }
 
     fn order(&mut self, order: &str) -> Result<Slice> {
+        self.tell(order)?;
+        self.answer(order)
+    }
+
+    fn tell(&mut self, order: &str) -> Result<()> {
         let sent = writeln!(self.stdin, "{order}").and_then(|()| self.stdin.flush());
         if sent.is_err() {
             self.target.child.check_alive()?;
             sent.because(|| format!("ordering '{order}'"))?;
         }
+        Ok(())
+    }
+
+    fn answer(&mut self, order: &str) -> Result<Slice> {
         let line = self.line(order)?;
         serde_json::from_str(&line)
             .map_err(|error| unexpected(format!("answer to '{order}': {error}"), &line))

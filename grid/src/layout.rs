@@ -78,7 +78,8 @@ impl Shape {
             },
             ops: if budget >= 16 << 20 { 4096 } else { 1024 },
             file_cells: if budget >= 32 << 20 { 32768 } else { 8192 },
-            files: if budget >= 32 << 20 { 8192 } else { 2048 },
+            // A web server reads thousands of files, however small its memory is.
+            files: if budget >= 2 << 20 { 8192 } else { 2048 },
             cells,
             buckets,
             refresh: slot_log2 << 32 | slots,
@@ -247,9 +248,9 @@ mod tests {
         );
         assert_eq!(
             (layout.file_cells, layout.files, layout.cells),
-            (483_328, 745_472, 1_007_616)
+            (483_328, 745_472, 1_794_048)
         );
-        assert_eq!((layout.index, layout.refresh), (3_104_768, 4_153_344));
+        assert_eq!((layout.index, layout.refresh), (3_891_200, 4_939_776));
         assert_eq!(crate::header::LAYOUT_VERSION, 2);
     }
 
@@ -264,6 +265,17 @@ mod tests {
         let layout = Layout::of(shape);
         assert_eq!(layout.ops - layout.processes, 1024 * 1536);
         assert_eq!(layout.file_cells - layout.ops, 4096 * 64);
+    }
+
+    #[test]
+    fn a_server_of_thousands_of_files_has_records_for_them_in_a_small_cage() {
+        for (budget, files) in [(1 << 20, 2048), (2 << 20, 8192), (64 << 20, 8192)] {
+            assert_eq!(
+                Shape::for_budget(budget, 0, 1 << 20).files,
+                files,
+                "{budget}"
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod server;
 mod template;
 
 pub use server::Server;
-pub use template::ensure as template;
+pub use template::{ensure as template, ensure_filled as template_filled};
 
 /// Where Debian puts the server's programs, by version.
 const DEBIAN: &str = "/usr/lib/postgresql";

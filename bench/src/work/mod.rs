@@ -51,6 +51,9 @@ pub struct Slice {
     /// 99th percentile of the same.
     #[serde(default)]
     pub p99_ns: u64,
+    /// The slowest of them.
+    #[serde(default)]
+    pub max_ns: u64,
     /// Reads of the file beside, and the time they took.
     #[serde(default)]
     pub beside_ops: u64,

@@ -38,7 +38,7 @@ pub struct PreadArgs {
     /// Threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Time each read (p50, p99)
+    /// Time each read (p50, p99, the slowest)
     #[arg(long)]
     latency: bool,
     /// Second file, read beside the first
@@ -221,6 +221,7 @@ fn sum(shares: Vec<Share>) -> io::Result<Slice> {
     total.ns /= count;
     total.p50_ns = all.value_at_quantile(0.5);
     total.p99_ns = all.value_at_quantile(0.99);
+    total.max_ns = all.max();
     Ok(total)
 }
 

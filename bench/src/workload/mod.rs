@@ -6,16 +6,21 @@ use crate::error::Result;
 use crate::report::Row;
 use crate::run::Lab;
 
+mod bitmap_scan;
 mod calls;
+mod deadline;
 mod fast_disk;
 mod hog;
 mod local_hit;
+mod mariadb;
+mod nginx;
 mod page_cache;
 mod pgbench;
 mod pread;
 mod remote_read;
 mod small_cage;
 mod sqlite;
+mod valid;
 mod workers;
 
 /// Names for `--workload`.
@@ -25,6 +30,12 @@ pub enum Name {
     PgbenchSelect,
     /// PostgreSQL, reading and writing (TPC-B)
     PgbenchTpcb,
+    /// PostgreSQL, bitmap heap scans: advice before almost every read
+    BitmapScan,
+    /// MariaDB with its defaults, point selects by sysbench
+    Mariadb,
+    /// nginx, 3000 files of 128 KiB, sendfile on and off
+    Nginx,
     /// SQLite point reads by an unmodified Python
     Sqlite,
     /// Random 4 KiB reads of one file
@@ -45,6 +56,8 @@ pub enum Name {
     FastDisk,
     /// Latency of a remote 4 KiB read against a bare TCP ping-pong
     RemoteRead,
+    /// The worst read while the node is stopped, against its deadline
+    Deadline,
 }
 
 impl Name {
@@ -58,6 +71,9 @@ impl Name {
         match self {
             Self::PgbenchSelect => pgbench::select(lab, emit),
             Self::PgbenchTpcb => pgbench::tpcb(lab, emit),
+            Self::BitmapScan => bitmap_scan::run(lab, emit),
+            Self::Mariadb => mariadb::run(lab, emit),
+            Self::Nginx => nginx::run(lab, emit),
             Self::Sqlite => sqlite::run(lab, emit),
             Self::Pread => pread::run(lab, emit),
             Self::Socket => calls::run(lab, "socket", &[], emit),
@@ -68,6 +84,7 @@ impl Name {
             Self::SmallCage => small_cage::run(lab, emit),
             Self::FastDisk => fast_disk::run(lab, emit),
             Self::RemoteRead => remote_read::run(lab, emit),
+            Self::Deadline => deadline::run(lab, emit),
         }
     }
 }

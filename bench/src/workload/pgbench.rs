@@ -186,7 +186,7 @@ impl Subject for Pgbench<'_> {
 }
 
 /// Transactions per second and transactions; `None` if any failed.
-fn parse(said: &str) -> Option<Measured> {
+pub fn parse(said: &str) -> Option<Measured> {
     let after = |prefix: &str| said.lines().find_map(|line| line.strip_prefix(prefix));
     let failed = after("number of failed transactions: ")?;
     let tps = after("tps = ")?.split(' ').next()?.parse().ok()?;
