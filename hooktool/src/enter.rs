@@ -81,7 +81,7 @@ pub fn foresee(config: &ServeConfig) -> String {
             };
             let which = format!("session {} {}", config.name, sessions::who(&found.info));
             match (settings.is_empty(), is_inhabited) {
-                (true, _) => return format!("joins {which}: its blocks are warm"),
+                (true, _) => return format!("joins {which}: what it holds is warm"),
                 (false, true) => words.push(beside_words(&found, &settings)),
                 (false, false) => words.push(format!(
                     "ends {which}, which differs: {}",

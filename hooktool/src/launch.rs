@@ -239,7 +239,14 @@ fn stats_file(pattern: &str, pid: u32) -> Result<PathBuf, Failure> {
         Ok(()) => Ok(path),
         Err(error) => {
             let shown = directory.display();
-            let fix = format!("make the directory, or name another:  mkdir -p '{shown}'");
+            let fix = match error {
+                rustix::io::Errno::NOENT => {
+                    format!("make the directory, or name another:  mkdir -p '{shown}'")
+                }
+                _ => "name a file in a directory that you may write to:  --stats-at-exit \
+                      /var/tmp/stats.%p.json"
+                    .into(),
+            };
             Err(lost(&path.display().to_string(), &error.to_string(), fix))
         }
     }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use grid::names::Bypass;
+
 use crate::cli::StatsArgs;
 use crate::control::{Prediction, Request, Response, ServiceState, Snapshot};
 use crate::failure::{self, Failure};
@@ -215,6 +217,9 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
             predicted(prediction, now.reads)
         ));
     }
+    if let Some(words) = unproved(now) {
+        failure::note(&format!("session {name}: {words}"));
+    }
     if now.processes_unserved > 0 {
         failure::note(&format!(
             "session {name}: {} of its processes are not served: all places are taken",
@@ -239,6 +244,21 @@ fn predicted(prediction: &Prediction, reads: u64) -> String {
         prediction.reads,
         viewer::percent(prediction.reads, reads)
     )
+}
+
+/// Where many reads are left to the disk because nobody knows yet whether their files are still
+/// what was cached of them: what that means, and what can be done about it.
+fn unproved(now: &Snapshot) -> Option<String> {
+    let unproved = *now.bypass.get(Bypass::Unproved.word())?;
+    if unproved == 0 || unproved < now.reads / 20 {
+        return None;
+    }
+    Some(format!(
+        "{unproved} of {} reads went to the disk unproved: their files changed lately, or nobody \
+         could look yet whether they did; what the session alone writes needs no proof:  --own \
+         'GLOB'",
+        now.reads
+    ))
 }
 
 fn columns(fields: &[&str; 11]) -> String {
@@ -266,7 +286,11 @@ fn row(before: Option<&Snapshot>, now: &Snapshot, time: (u8, u8, u8)) -> String 
     let seconds = (now.uptime_s - before.map_or(0.0, |before| before.uptime_s)).max(0.001);
     let rate = |count: fn(&Snapshot) -> u64| show_count(since(count) as f64 / seconds);
     let hits = since(|all| all.hits_local) + since(|all| all.hits_remote);
-    let latency = |us: Option<f64>| us.map_or_else(|| "-".into(), show_latency);
+    let remote = since(|all| all.hits_remote);
+    let latency = |us: Option<f64>| {
+        let known = us.filter(|_| remote != 0);
+        known.map_or_else(|| "-".into(), show_latency)
+    };
     let (hours, minutes, s) = time;
     let fields = [
         format!("{hours:02}:{minutes:02}:{s:02}"),

@@ -80,6 +80,8 @@ pub struct Node {
     pub shown: String,
     /// A stable hash of the address, for placement.
     pub name_hash: u64,
+    /// Whether it is part of this very process.
+    is_embedded: bool,
     target: Target,
     ready: Mutex<Vec<TcpStream>>,
     health: Mutex<Health>,
@@ -95,6 +97,7 @@ impl Node {
             number,
             name_hash: stable_hash(shown.as_bytes()),
             shown,
+            is_embedded: matches!(addr, NodeAddr::Embedded { .. }),
             target,
             ready: Mutex::new(Vec::new()),
             health: Mutex::new(Health {
@@ -149,6 +152,8 @@ impl Node {
         let until = "reads go to the disk until it answers";
         let (what, fix) = match state {
             control::NodeState::Up | control::NodeState::Slow => return None,
+            // On a busy machine it comes a moment later, with nothing for anybody to do about it.
+            control::NodeState::Connecting if self.is_embedded => return None,
             control::NodeState::Connecting => (
                 format!("memory node {shown} has not answered yet: {until}"),
                 "see:  hooktool ps".into(),
@@ -162,7 +167,12 @@ impl Node {
                 format!("start it there:  memnode --listen {host}:{port}"),
             ),
             control::NodeState::Unauthorized => (
-                format!("memory node {shown} wants another password ({why}): reads go to the disk"),
+                match self.target.password {
+                    Some(_) => {
+                        format!("memory node {shown} wants another password ({why}): {until}")
+                    }
+                    None => format!("memory node {shown} wants a password ({why}): {until}"),
+                },
                 format!("give it:  --node redis://:PASSWORD@{host}:{port}"),
             ),
             control::NodeState::Foreign => (
@@ -539,6 +549,23 @@ pub fn from_config<E>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_has_not_answered_yet_is_told_of_unless_it_is_our_own() {
+        let target = || Target {
+            host: "neighbour".into(),
+            port: 7420,
+            password: None,
+        };
+        let own = NodeAddr::Embedded { bytes: 1 << 20 };
+        assert_eq!(Node::new(0, &own, target()).complaint(), None);
+        let other = NodeAddr::Memnode {
+            host: "neighbour".into(),
+            port: 7420,
+        };
+        let told = Node::new(0, &other, target()).complaint();
+        assert!(told.is_some_and(|told| told.contains("neighbour:7420 has not answered yet")));
+    }
 
     #[test]
     fn a_breaker_that_opens_again_and_again_is_trusted_less() {
