@@ -11,6 +11,7 @@ use grid::node::NODES_MAX;
 use grid::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crate::join::Answer;
+use crate::read::to_ns;
 use crate::session::{self, Member};
 use crate::sys;
 use crate::sys::socket::{self, SocketIdent};
@@ -37,6 +38,25 @@ struct Socket {
 static SOCKETS: [[Socket; PER_NODE]; NODES_MAX] =
     [const { [const { Socket::empty() }; PER_NODE] }; NODES_MAX];
 static ASK_AT_MS: AtomicU64 = AtomicU64::new(0);
+static WAITERS: [Waiters; NODES_MAX] = [const { Waiters::none() }; NODES_MAX];
+
+/// Who waits for a connection to one node.
+struct Waiters {
+    /// Threads. One that long-jumps out of a signal handler meanwhile is counted until the process
+    /// forks: every connection given back costs a system call from then on, no more.
+    waiting: AtomicU32,
+    /// Moves with every connection that is given back while somebody waits.
+    given_back: AtomicU32,
+}
+
+impl Waiters {
+    const fn none() -> Waiters {
+        Waiters {
+            waiting: AtomicU32::new(0),
+            given_back: AtomicU32::new(0),
+        }
+    }
+}
 
 impl Socket {
     const fn empty() -> Socket {
@@ -80,6 +100,7 @@ impl Socket {
 /// A locked connection with its buffer.
 pub struct Connection {
     socket: &'static Socket,
+    waiters: &'static Waiters,
     /// The descriptor, proved to be the connection's.
     pub fd: i32,
     /// The receive buffer, `BUFFER_BYTES` long.
@@ -105,21 +126,75 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.socket.locked.store(0, Ordering::Release);
+        // Sequentially consistent, as `wait` is: a waiter finds the lock open, or is found waiting.
+        self.socket.locked.store(0, Ordering::SeqCst);
+        if self.waiters.waiting.load(Ordering::SeqCst) != 0 {
+            self.waiters.given_back.fetch_add(1, Ordering::SeqCst);
+            sys::futex_wake_private(&self.waiters.given_back);
+        }
     }
 }
 
-/// A free connection to `node`. `None`: all are busy or lost; another is asked for, seldom.
+/// A free connection to `node`. Other threads hold theirs for a round trip each: while that is less
+/// than a read of the device takes, it pays to wait for one, at most half as long as such a read.
 pub fn take(member: Member, node: usize) -> Option<Connection> {
-    let sockets = SOCKETS.get(node)?;
+    match try_take(member, node) {
+        Ok(connection) => Some(connection),
+        Err(Untaken::None) => None,
+        Err(Untaken::Busy) => wait(member, node),
+    }
+}
+
+#[cold]
+fn wait(member: Member, node: usize) -> Option<Connection> {
+    let header = member.header();
+    let start = sys::ticks();
+    let waiters = WAITERS.get(node)?;
+    waiters.waiting.fetch_add(1, Ordering::SeqCst);
+    let taken = loop {
+        let seen = waiters.given_back.load(Ordering::SeqCst);
+        match try_take(member, node) {
+            Ok(connection) => break Some(connection),
+            Err(Untaken::None) => break None,
+            Err(Untaken::Busy) => {}
+        }
+        let waited_ns = to_ns(member, sys::ticks().wrapping_sub(start));
+        match (header.disk_ns() / 2).checked_sub(waited_ns) {
+            None | Some(0) => break None,
+            Some(left_ns) => sys::futex_wait_private(&waiters.given_back, seen, left_ns),
+        }
+    };
+    waiters.waiting.fetch_sub(1, Ordering::SeqCst);
+    taken
+}
+
+/// Why there is no connection to be had.
+enum Untaken {
+    /// Other threads use all there are.
+    Busy,
+    /// There is none.
+    None,
+}
+
+fn try_take(member: Member, node: usize) -> Result<Connection, Untaken> {
+    let (Some(sockets), Some(waiters)) = (SOCKETS.get(node), WAITERS.get(node)) else {
+        return Err(Untaken::None);
+    };
+    let mut untaken = Untaken::None;
     let mut room = false;
     for socket in sockets {
-        if socket.locked.swap(1, Ordering::Acquire) != 0 {
+        if socket.locked.swap(1, Ordering::SeqCst) != 0 {
+            untaken = Untaken::Busy;
             continue;
         }
         match (socket.descriptor(), socket.buffer()) {
             (Some(fd), Some(buffer)) if socket.is_itself(fd) => {
-                return Some(Connection { socket, fd, buffer });
+                return Ok(Connection {
+                    socket,
+                    waiters,
+                    fd,
+                    buffer,
+                });
             }
             _ => {
                 // Never there, or replaced by the target: not ours to close.
@@ -132,7 +207,7 @@ pub fn take(member: Member, node: usize) -> Option<Connection> {
     if room {
         ask_for_another(member, node);
     }
-    None
+    Err(untaken)
 }
 
 fn ask_for_another(member: Member, node: usize) {
@@ -223,10 +298,13 @@ fn close_own(socket: &Socket) {
 }
 
 /// In a fork child: closes the copies of the parent's connections and forgets them. Locks held by
-/// threads that do not exist here are dropped.
+/// threads that do not exist here are dropped, and nobody waits.
 pub fn forget_parents() {
     for socket in SOCKETS.iter().flatten() {
         close_own(socket);
         socket.locked.store(0, Ordering::Release);
+    }
+    for waiters in &WAITERS {
+        waiters.waiting.store(0, Ordering::Relaxed);
     }
 }

@@ -330,7 +330,7 @@ fn account(member: Member, request: Request, word: Word, saved_ns: i64) {
 }
 
 /// Ticks of the time-stamp counter as nanoseconds.
-fn to_ns(member: Member, ticks: u64) -> u64 {
+pub fn to_ns(member: Member, ticks: u64) -> u64 {
     let per_us = member.header().ticks_per_us().max(1);
     ticks.saturating_mul(1000) / per_us
 }

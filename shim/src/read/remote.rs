@@ -42,10 +42,12 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
         return Err(Fallback::BadBuffer);
     }
     let node = target.node(member).ok_or(Fallback::NoSocket)?;
+    // The deadline is the read's, waiting for a connection included.
+    let start = sys::ticks();
     let connection = sockets::take(member, node).ok_or(Fallback::NoSocket)?;
     let record = &member.region().nodes().records[node];
     let mut payloads = [0; BLOCKS_MAX];
-    match exchange(member, &connection, target, &mut payloads) {
+    match exchange(member, &connection, target, start, &mut payloads) {
         Ok(()) => {}
         Err(reason) => {
             if reason != Fallback::Missing {
@@ -80,6 +82,7 @@ fn exchange(
     member: Member,
     connection: &Connection,
     target: &Target,
+    start: u64,
     payloads: &mut Payloads,
 ) -> Result<(), Fallback> {
     // SAFETY: the connection is locked by this thread, so nobody else reaches its buffer.
@@ -89,11 +92,17 @@ fn exchange(
     if sent != len {
         return Err(Fallback::Connection);
     }
-    let start = sys::ticks();
     let mut have = 0;
     let mut scan = Scan::new(target.count as usize);
+    let mut is_late = false;
     loop {
-        have += wait(member, connection, &mut buffer[have..], start)?;
+        // Whoever was kept from running past the deadline still gets an answer that is here, whole.
+        let left_us = self::left_us(member, start);
+        if is_late {
+            return Err(Fallback::Deadline);
+        }
+        is_late = left_us == 0;
+        have += wait(member, connection, &mut buffer[have..], start, left_us)?;
         match scan.advance(&buffer[..have], payloads) {
             Progress::More => {}
             Progress::Done => break,
@@ -123,17 +132,26 @@ fn encode(member: Member, target: &Target, buffer: &mut [u8]) -> Option<usize> {
     wire::resp::encode_mget(buffer, &names[..target.count as usize])
 }
 
-/// Waits for bytes: spinning while the host has idle processors, then asleep, until the deadline.
+/// Microseconds left of the deadline of a whole answer that was asked for at `start`: bytes that
+/// trickle in do not put it off.
+fn left_us(member: Member, start: u64) -> u64 {
+    let header = member.header();
+    let deadline_us = header.deadline_us.load(Ordering::Relaxed).max(1000);
+    let elapsed_us = to_ns(member, sys::ticks().wrapping_sub(start)) / 1000;
+    deadline_us.saturating_sub(elapsed_us)
+}
+
+/// Waits for bytes: spinning while the host has idle processors, then asleep for `left_us` at most.
+/// With nothing left it takes what is here.
 fn wait(
     member: Member,
     connection: &Connection,
     room: &mut [u8],
     start: u64,
+    left_us: u64,
 ) -> Result<usize, Fallback> {
-    let header = member.header();
-    let deadline_us = header.deadline_us.load(Ordering::Relaxed).max(1000);
     let elapsed_us = || to_ns(member, sys::ticks().wrapping_sub(start)) / 1000;
-    if header.is_on(switch::SPIN) {
+    if member.header().is_on(switch::SPIN) && left_us > 0 {
         while elapsed_us() < SPIN_US {
             match receive(connection.fd, room, false) {
                 Ok(0) => return Err(Fallback::Connection),
@@ -145,12 +163,14 @@ fn wait(
             }
         }
     }
-    connection.set_limit(deadline_us);
+    if left_us > 0 {
+        connection.set_limit(left_us);
+    }
     loop {
-        match receive(connection.fd, room, true) {
+        match receive(connection.fd, room, left_us > 0) {
             Ok(0) => return Err(Fallback::Connection),
             Ok(count) => return Ok(count),
-            Err(Errno(libc::EINTR)) if elapsed_us() < deadline_us => {}
+            Err(Errno(libc::EINTR)) if self::left_us(member, start) > 0 => {}
             Err(Errno(libc::EAGAIN | libc::EINTR)) => return Err(Fallback::Deadline),
             Err(_) => return Err(Fallback::Connection),
         }

@@ -113,6 +113,28 @@ pub fn futex_wake(word: &grid::sync::AtomicU32) {
     let _ = unsafe { arch::syscall(libc::SYS_futex, [at, wake, 1, 0, 0, 0]) };
 }
 
+/// Wakes one thread of this process that sleeps on `word`.
+pub fn futex_wake_private(word: &grid::sync::AtomicU32) {
+    let at = core::ptr::from_ref(word) as usize;
+    let wake = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: `word` is mapped; waking has no other effect.
+    let _ = unsafe { arch::syscall(libc::SYS_futex, [at, wake, 1, 0, 0, 0]) };
+}
+
+/// Sleeps until a thread of this process wakes `word`, for `limit_ns` at most (below a second);
+/// not at all where it is no longer `seen`.
+pub fn futex_wait_private(word: &grid::sync::AtomicU32, seen: u32, limit_ns: u64) {
+    let limit = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: limit_ns.min(999_999_999) as libc::c_long,
+    };
+    let at = core::ptr::from_ref(word) as usize;
+    let wait = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let limit_at = core::ptr::from_ref(&limit) as usize;
+    // SAFETY: `word` is mapped, `limit` lives through the call.
+    let _ = unsafe { arch::syscall(libc::SYS_futex, [at, wait, seen as usize, limit_at, 0, 0]) };
+}
+
 /// Writes a message to descriptor 2 and ends the process by SIGABRT: only for the oracle.
 pub fn abort_with(message: &[u8]) -> ! {
     let (at, len) = (message.as_ptr() as usize, message.len());

@@ -111,6 +111,28 @@ fn lies(mode: Mode) {
     scene.end();
 }
 
+/// Bytes that come one by one, each in time, do not put the deadline of a read off: an answer of
+/// 4 KiB takes 0.8 s or more in this way, 16 times the longest deadline there is.
+#[test]
+fn a_dribbling_node_is_given_up() {
+    let bed = Bed::new("dribble", Mode::Normal);
+    let node = Node::start(&bed, "64MiB");
+    let liar = Liar::before(node.addr);
+    let mut scene = Scene::new(&bed, liar.addr);
+    let given_up = |scene: &Scene<'_>| {
+        let stats = scene.hooked.stats().expect("live");
+        stats.all["fallback"]["deadline"].as_u64().unwrap_or(0)
+    };
+    let (before, hits) = (given_up(&scene), scene.hits());
+    liar.tell(Lie::Dribble);
+    wait_until("a read is given up at its deadline", || {
+        scene.turn("dribbling");
+        given_up(&scene) > before
+    });
+    assert_eq!(scene.hits(), hits, "no read has waited for such an answer");
+    scene.end();
+}
+
 /// The node lives in another network namespace; the link to it goes down and up under reads.
 #[test]
 fn cable_pulled() {
