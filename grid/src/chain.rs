@@ -77,6 +77,17 @@ impl Files<'_> {
         }
     }
 
+    /// Rule O2: no file is owned from here on. Who may write unseen must not begin before this is
+    /// over. Readers look at the flag again after they have loaded the epoch, which moves last.
+    pub fn disown(&self) {
+        for record in self.records {
+            record.clear_policy(OWNED);
+        }
+        for file in self.cells.files {
+            cell::bump(&file.epoch);
+        }
+    }
+
     /// Rule C2, inside `writes::end`: stores the stamp that the write `left` behind, with how far
     /// it can be believed; `None`: it cannot be told. A file that is owned needs none.
     pub fn record_stamp(

@@ -33,6 +33,11 @@ pub mod switch {
     pub const NO_IO_URING: u64 = 1 << 7;
     /// Memory pressure: nothing is kept locally.
     pub const PRESSURE: u64 = 1 << 8;
+    /// Nobody can promise any more that files are written by this region's processes alone: no
+    /// file is owned.
+    pub const DISOWNED: u64 = 1 << 9;
+    /// Files may be owned: a process must not write before the hook server knows of it.
+    pub const OWNS: u64 = 1 << 10;
 }
 
 /// The header: one page.

@@ -5,15 +5,18 @@
 use grid::attach::{
     ATTACH_VERSION, Hello, MESSAGE_BYTES_MAX, Verdict, Want, Welcome, decode, encode,
 };
-use grid::header::LAYOUT_VERSION;
+use grid::header::{HEARTBEAT_MAX_MS, LAYOUT_VERSION};
 
 use crate::rooms::{self, Joined};
 use crate::session::Config;
-use crate::sys;
 use crate::sys::socket::{self, DESCRIPTORS_MAX};
+use crate::sys::{self, Errno};
 
-/// Longest wait for the hook server when joining, in milliseconds, per direction.
-const JOIN_LIMIT_MS: u64 = 500;
+/// Longest wait for the hook server when joining, in milliseconds, per direction. Longer than its
+/// heartbeat counts: who waited in vain may go on, for nobody is served any more (rule O2).
+const JOIN_LIMIT_MS: u64 = HEARTBEAT_MAX_MS + 100;
+/// Signals that may interrupt the wait.
+const INTERRUPTIONS_MAX: u32 = 16;
 /// Longest wait when only another socket is wanted: a read is waiting for it.
 const SOCKET_LIMIT_MS: u64 = 20;
 
@@ -56,7 +59,7 @@ fn converse(fd: i32, config: &Config, want: Want) -> Option<Answer> {
     let mut buffer = [0; MESSAGE_BYTES_MAX];
     socket::send(fd, encode(&hello, &mut buffer)?).ok()?;
     let mut descriptors = [-1; DESCRIPTORS_MAX];
-    let (len, count) = socket::receive_descriptors(fd, &mut buffer, &mut descriptors).ok()?;
+    let (len, count) = receive(fd, &mut buffer, &mut descriptors)?;
     let descriptors = descriptors.get(..count)?;
     let welcome = decode::<Welcome>(buffer.get(..len)?)
         .filter(|welcome| welcome.token == config.token && welcome.version == ATTACH_VERSION)
@@ -66,6 +69,24 @@ fn converse(fd: i32, config: &Config, want: Want) -> Option<Answer> {
         return None;
     };
     Some(sort_descriptors(welcome, descriptors))
+}
+
+/// The answer, waited for. After this returns without one, the hook server cannot send one any
+/// more, and knows that none was had.
+fn receive(
+    fd: i32,
+    buffer: &mut [u8],
+    descriptors: &mut [i32; DESCRIPTORS_MAX],
+) -> Option<(usize, usize)> {
+    for _ in 0..INTERRUPTIONS_MAX {
+        match socket::receive_descriptors(fd, buffer, descriptors) {
+            Ok((len, count)) => return Some((len, count)),
+            Err(Errno(libc::EINTR)) => {}
+            Err(_) => break,
+        }
+    }
+    socket::shut_reading(fd);
+    socket::receive_descriptors(fd, buffer, descriptors).ok()
 }
 
 fn sort_descriptors(welcome: Welcome, descriptors: &[i32]) -> Answer {

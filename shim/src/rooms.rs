@@ -90,6 +90,12 @@ pub fn were_used() -> bool {
     ROOMS[0].base.load(Ordering::Relaxed) != 0
 }
 
+/// Whether there is a room left to move into.
+pub fn has_fresh() -> bool {
+    let last = &ROOMS[ROOMS_MAX - 1];
+    last.base.load(Ordering::Relaxed) == 0
+}
+
 impl Room {
     fn vacate(&self) {
         let at = |word: &AtomicU64| word.load(Ordering::SeqCst) as *mut u8;

@@ -41,8 +41,9 @@ static CONFIG: Once<Config> = Once::new();
 const NOBODY: u64 = 0;
 const BUSY: u64 = 1;
 const FAILED: u64 = 2;
-/// How long a thread waits for another one that is joining.
-const WAIT_ROUNDS: u32 = 300;
+/// How long a thread waits for another one that is joining, in milliseconds: longer than that one
+/// waits for an answer.
+const WAIT_ROUNDS: u32 = 1000;
 /// Between two attempts to register a fork child, in milliseconds.
 const RETRY_MS: u64 = 200;
 /// ... of a process for which the region has no record free.
@@ -121,7 +122,7 @@ fn first_join() -> Option<Member> {
     if page.changing.load(Ordering::SeqCst) != 0
         || sys::monotonic_ms() < page.retry_at_ms.load(Ordering::Relaxed)
         || is_shared_memory_child()
-        || lasting::is_full()
+        || !may_move()
     {
         return None;
     }
@@ -178,16 +179,26 @@ fn register_child(joined: &'static Joined) -> Option<Member> {
     let page = config.fork_page;
     let member = Member { joined, slot: None };
     let now = sys::monotonic_ms();
-    let too_early = now < page.retry_at_ms.load(Ordering::Relaxed);
-    if too_early || !member.header().is_alive(now) || is_shared_memory_child() {
+    let retry_at_ms = page.retry_at_ms.load(Ordering::Relaxed);
+    // Where files are owned the first question is always asked, and waited for: what this process
+    // writes may be owned in another region.
+    let is_due = retry_at_ms == 0 && member.header().is_on(switch::OWNS);
+    let too_early = now < retry_at_ms;
+    if too_early || !(is_due || member.header().is_alive(now)) || is_shared_memory_child() {
         return Some(member);
     }
     let joining = &page.joining;
-    if joining
-        .compare_exchange(NOBODY, BUSY, Ordering::Acquire, Ordering::Relaxed)
-        .is_err()
-    {
-        return Some(member);
+    let taken = || {
+        joining
+            .compare_exchange(NOBODY, BUSY, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    };
+    if !taken() {
+        let mut rounds = 0..if is_due { WAIT_ROUNDS } else { 0 };
+        while joining.load(Ordering::Acquire) == BUSY && rounds.next().is_some() {
+            sys::sleep_ms(1);
+        }
+        return self::member();
     }
     forget_parents();
     let domain = joined.domain;
@@ -285,6 +296,9 @@ pub fn leave() {
         // A `vfork` child: the memory is the parent's, who changes nothing.
         return;
     }
+    if !may_move() {
+        disown();
+    }
     let page = config.fork_page;
     page.changing.fetch_add(1, Ordering::SeqCst);
     if let Some(counters) = member().and_then(|member| member.counters()) {
@@ -299,6 +313,28 @@ pub fn leave() {
         .compare_exchange(failed, nobody, Ordering::SeqCst, Ordering::Relaxed);
     crate::sockets::forget_all();
     crate::send::forget_contents();
+}
+
+/// Before a change after which this process may write what it has open, and nobody will know: it
+/// cannot reach the hook server any more.
+pub fn lose_touch() {
+    if !is_shared_memory_child() {
+        disown();
+    }
+    leave();
+}
+
+/// Rule O2, in the region that the process is about to leave for good.
+fn disown() {
+    if let Some(member) = member() {
+        member.header().set_switch(switch::DISOWNED, true);
+        member.region().files().disown();
+    }
+}
+
+/// Whether this process may join a region that it is not in.
+fn may_move() -> bool {
+    rooms::has_fresh() && !lasting::is_full()
 }
 
 /// After it, whatever came of it.

@@ -434,6 +434,13 @@ impl World {
         }
     }
 
+    /// Rule O2, before somebody who is not counted here is let in.
+    pub fn disown(&self) {
+        if !self.is_broken(Fault::DisownLate) {
+            self.files().disown();
+        }
+    }
+
     /// Somebody outside of the session changes a page.
     pub fn intrude(&self, file: usize, page: u64) {
         self.outsider_begins(file);

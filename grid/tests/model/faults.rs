@@ -34,4 +34,6 @@ pub enum Fault {
     CollidingVouch,
     /// C: a reader does not compare the stamp.
     NoStamp,
+    /// O: a newcomer of another domain is answered before files are disowned.
+    DisownLate,
 }

@@ -170,6 +170,7 @@ holds! {
     local_tags_that_change_hands: TAGS;
     a_stream_open_for_writing: STREAM;
     too_few_operation_records: FEW_RECORDS;
+    an_owned_file_that_is_disowned: DISOWNED;
 }
 
 /// Looks for a violation in a scenario with one rule left out, in growing portions.
@@ -216,4 +217,5 @@ without! {
     without_the_chain_an_outsider_goes_unnoticed: NoCompare in OUTSIDER;
     colliding_files_must_not_vouch_for_each_other: CollidingVouch in COLLIDING;
     without_the_stamp_an_outsider_goes_unnoticed: NoStamp in ONLY_OUTSIDER;
+    a_newcomer_answered_too_early_goes_unnoticed: DisownLate in DISOWNED;
 }

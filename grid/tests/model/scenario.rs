@@ -70,6 +70,11 @@ fn fill_twice(world: &World) {
     world.fill(3, 0, 0);
 }
 
+fn disown_and_intrude(world: &World) {
+    world.disown();
+    intrude_locked(world);
+}
+
 fn fill_other_page(world: &World) {
     world.fill(3, 0, 1);
     world.fill(3, 0, 1);
@@ -144,6 +149,23 @@ pub const OWNED_WRITERS: Scenario = Scenario {
         ..Plan::PLAIN
     },
     ..WRITERS
+};
+
+/// An owned file; a process of other credentials is let in, and writes in turns with the session.
+pub const DISOWNED: Scenario = Scenario {
+    plan: Plan {
+        owned: true,
+        ..Plan::PLAIN
+    },
+    setup: warm,
+    actors: &[
+        write_locked,
+        disown_and_intrude,
+        prove_twice,
+        fill_other_page,
+        serve_other_page,
+    ],
+    victim: None,
 };
 
 /// A session writer and an outsider who take turns under a lock, and the prover.

@@ -7,7 +7,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,15 @@ const HELLO_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a peer waits for a connection that is not ready; it does not listen much longer.
 const SOCKET_LIMIT: Duration = Duration::from_millis(12);
+
+/// Descriptors that no process gets to keep: what is needed to answer the next one.
+const RESERVE: u64 = 48;
+
+/// Pause while there is no descriptor to be had.
+const BREATH: Duration = Duration::from_millis(5);
+
+/// Between two passes while somebody sits: `tend` waits for them (`door`).
+const ROUND: Duration = Duration::from_millis(50);
 
 /// Connections that may wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -77,12 +86,13 @@ pub fn run(session: &Session, listener: &OwnedFd) {
     let mut seats: Vec<Seat> = Vec::new();
     while !session.is_ending() {
         let next = seats.iter().map(|seat| seat.until).min();
-        let limit = next.map(|until| until.saturating_duration_since(Instant::now()));
+        let limit = next.map(|until| until.saturating_duration_since(Instant::now()).min(ROUND));
         let mut fds: Vec<BorrowedFd<'_>> = vec![listener.as_fd(), session.sockets.as_fd()];
         // Who has spoken already waits for a connection, not for its own socket.
         let silent = |seat: &&Seat| seat.hello.is_none();
         fds.extend(seats.iter().filter(silent).map(|seat| seat.socket.as_fd()));
         let ready = session::wait_for(&fds, limit);
+        session.door.begin_pass();
         let (listens, rang) = (ready[0], ready[1]);
         if rang {
             session.sockets.silence();
@@ -91,21 +101,33 @@ pub fn run(session: &Session, listener: &OwnedFd) {
         seats.retain_mut(|seat| {
             let heard = seat.hello.is_none() && spoke.next().unwrap_or(false);
             if heard && !listen_to(seat) {
+                turn_out(session, seat);
                 return false;
             }
             let over = Instant::now() >= seat.until;
             !answer_if_due(session, seat, over)
         });
-        if listens {
-            accept_all(session, listener, &mut seats);
-        }
+        let whole = !listens || accept_all(session, listener, &mut seats);
+        session.door.end_pass(seats.len(), whole);
     }
 }
 
-/// Takes everybody who waits at the door. Most have spoken already and are answered at once.
-fn accept_all(session: &Session, listener: &OwnedFd, seats: &mut Vec<Seat>) {
+/// Takes everybody who waits at the door; false: somebody is left there. Most have spoken already
+/// and are answered at once.
+fn accept_all(session: &Session, listener: &OwnedFd, seats: &mut Vec<Seat>) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    while let Ok(socket) = rustix::net::accept_with(listener, flags) {
+    loop {
+        let socket = match rustix::net::accept_with(listener, flags) {
+            Ok(socket) => socket,
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                // Should not come to that (`RESERVE`). Whoever sits and says nothing makes room.
+                let oldest = seats.drain(..seats.len().min(1)).next();
+                oldest.inspect(|seat| turn_out(session, seat));
+                std::thread::sleep(BREATH);
+                return false;
+            }
+            Err(_) => return true,
+        };
         let Ok(peer) = sys::peer(socket.as_fd()) else {
             continue;
         };
@@ -116,14 +138,32 @@ fn accept_all(session: &Session, listener: &OwnedFd, seats: &mut Vec<Seat>) {
             hello: None,
             until,
         };
-        if !listen_to(&mut seat) || answer_if_due(session, &mut seat, false) {
+        if !listen_to(&mut seat) {
+            turn_out(session, &seat);
+            continue;
+        }
+        if answer_if_due(session, &mut seat, false) {
             continue;
         }
         if seats.len() >= SEATS_MAX {
-            seats.remove(0);
+            turn_out(session, &seats.remove(0));
         }
         seats.push(seat);
     }
+}
+
+/// A peer that is not listened to any more, or has gone without a word. If it lives it may be a
+/// process of the session, which will go on by itself.
+fn turn_out(session: &Session, seat: &Seat) {
+    let asks_for_more = |hello: &Hello| matches!(hello.want, Want::Socket { .. });
+    if !seat.hello.as_ref().is_some_and(asks_for_more) && lives(seat) {
+        session.disown("a process that came to the door was not let in");
+    }
+}
+
+/// Whether the peer, or another process under its number, lives.
+fn lives(seat: &Seat) -> bool {
+    sys::pidfd(seat.peer.pid).is_ok_and(|pidfd| !sys::is_over(&pidfd))
 }
 
 /// Takes the hello if it is there. False: the peer is gone or speaks something else.
@@ -150,9 +190,15 @@ fn listen_to(seat: &mut Seat) -> bool {
 /// True: the seat is free.
 fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
     let Some(hello) = &seat.hello else {
+        if over {
+            turn_out(session, seat);
+        }
         return over;
     };
     if let Some(refusal) = refuse(session, hello) {
+        if refusal != Verdict::Refused {
+            session.disown("a process of another release cannot be let in");
+        }
         reply(seat, &welcome(session, refusal), None, &[]);
         return true;
     }
@@ -166,6 +212,9 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
     let (domain, slot) = match joined {
         Ok(joined) => joined,
         Err(verdict) => {
+            if verdict != Verdict::Elsewhere && !matches!(hello.want, Want::Socket { .. }) {
+                session.disown("a process could not be let in");
+            }
             reply(seat, &welcome(session, verdict), None, &[]);
             return true;
         }
@@ -184,7 +233,10 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
     for (place, (node, _)) in answer.sockets.iter_mut().zip(&sockets) {
         *place = Some(*node);
     }
-    reply(seat, &answer, Some(&domain), &sockets);
+    let is_told = reply(seat, &answer, Some(&domain), &sockets);
+    if !is_told && !matches!(hello.want, Want::Socket { .. }) && lives(seat) {
+        session.disown("a process has not waited to be let in");
+    }
     true
 }
 
@@ -235,7 +287,6 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
     if pid == 0 || (uid != ours && ours != 0) {
         return Err(Verdict::Refused);
     }
-    let pidfd = sys::peer_pidfd(seat.socket.as_fd(), pid).map_err(|_| Verdict::Refused)?;
     // As they were when it connected, all three; the hook driver joins under one set of them.
     let groups = sys::peer_groups(seat.socket.as_fd()).map_err(|_| Verdict::Refused)?;
     let root = super::domain::root_of(pid);
@@ -256,16 +307,39 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
     if matches!(hello.want, Want::Fork { domain: mapped } if mapped != domain.number) {
         return Err(Verdict::Elsewhere);
     }
+    let mut members = session.members.lock();
     let newcomer = Newcomer {
         pid,
-        pidfd,
+        pidfd: sys::peer_pidfd(seat.socket.as_fd(), pid)
+            .ok()
+            .filter(|pidfd| !is_reserved(session, members.len(), pidfd)),
         domain: Arc::clone(&domain),
         is_fresh: hello.want == Want::Join,
     };
-    let slot = session.members.lock().register(newcomer);
+    let slot = members.register(newcomer);
+    let is_alone = members.are_all_in(&domain) && !session.owns_outside(&domain);
+    drop(members);
+    if session.rests() {
+        // Nobody has announced it: one that carried the session, and was not seen.
+        session.rise();
+    }
+    if !is_alone {
+        session.disown("processes of several users or groups are in the session");
+    }
     session.joined.ring();
     tracing::debug!(pid, slot, "process joined");
     Ok((domain, slot))
+}
+
+/// Whether a descriptor is one of the last that there are: not to be kept for long. Each of the
+/// `members` has one here, and its connection to an embedded node another.
+fn is_reserved(session: &Session, members: usize, descriptor: &OwnedFd) -> bool {
+    let limit = sys::descriptors_limit();
+    let number = u64::try_from(descriptor.as_raw_fd()).unwrap_or(0);
+    let embedded = session.nodes.iter().filter(|node| node.is_embedded());
+    let each = 1 + embedded.count() as u64;
+    let needed = (members as u64 + 1).saturating_mul(each);
+    number + RESERVE.min(limit / 4) >= limit || needed + RESERVE.min(limit / 2) > limit
 }
 
 /// The membership a process claims to have already.
@@ -292,16 +366,21 @@ fn welcome(session: &Session, verdict: Verdict) -> Welcome {
     }
 }
 
-/// Sends the answer with its descriptors; a peer that is gone needs none. A peer without the token
-/// is not told it either.
-fn reply(seat: &Seat, answer: &Welcome, domain: Option<&Domain>, sockets: &[(u8, TcpStream)]) {
+/// Sends the answer with its descriptors; false: the peer has not waited for it. A peer without the
+/// token is not told it either.
+fn reply(
+    seat: &Seat,
+    answer: &Welcome,
+    domain: Option<&Domain>,
+    sockets: &[(u8, TcpStream)],
+) -> bool {
     let mut answer = answer.clone();
     if answer.verdict == Verdict::Refused {
         answer.token = [0; 16];
     }
     let mut buffer = [0; MESSAGE_BYTES_MAX];
     let Some(bytes) = grid::attach::encode(&answer, &mut buffer) else {
-        return;
+        return false;
     };
     let memory = domain
         .filter(|_| answer.has_region)
@@ -315,7 +394,8 @@ fn reply(seat: &Seat, answer: &Welcome, domain: Option<&Domain>, sockets: &[(u8,
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let sent = rustix::net::sendmsg(&seat.socket, &[IoSlice::new(bytes)], &mut rights, flags);
-    if let Err(error) = sent {
+    if let Err(error) = &sent {
         tracing::debug!(%error, pid = seat.peer.pid, "a process left before its answer");
     }
+    sent.is_ok()
 }

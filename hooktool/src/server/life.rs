@@ -34,7 +34,11 @@ impl Life {
 
     /// Whether the session is over. Writes the last statistics as soon as nobody is left.
     pub fn is_over(&mut self, session: &Session) -> bool {
+        let now_ns = sys::realtime_ns();
         if self.is_inhabited(session) {
+            if self.sees_anybody(session) {
+                session.note_seen(now_ns);
+            }
             self.empty_since = None;
             session.note_inhabited();
             return false;
@@ -52,9 +56,16 @@ impl Life {
         if is_over {
             members.close();
         }
+        session.lie_down();
         drop(members);
         stats::write_at_exit(session, files);
         is_over
+    }
+
+    /// Whether somebody is alive at this instant, proved.
+    fn sees_anybody(&self, session: &Session) -> bool {
+        let mut known = self.target.iter().chain(&self.strangers);
+        known.any(|known| !sys::is_over(known)) || session.members.lock().has_living()
     }
 
     fn is_inhabited(&mut self, session: &Session) -> bool {

@@ -69,6 +69,11 @@ impl Look {
     }
 }
 
+/// Stamp of the file at `path`, if that is `ident` still.
+pub fn stamp_at(path: &str, ident: FileIdent) -> Option<Stamp> {
+    open(path, ident).map(|look| look.stamp)
+}
+
 /// Size in bytes of the file at `path`, if that is `ident` still.
 pub fn size_at(path: &str, ident: FileIdent) -> Option<u64> {
     open(path, ident).map(|look| look.stamp.size)

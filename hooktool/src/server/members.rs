@@ -53,6 +53,8 @@ pub struct Members {
     awaited: Vec<Awaited>,
     /// Processes that found no slot.
     turned_away: BTreeSet<u32>,
+    /// Numbers of the domains in which there has ever been such a process.
+    crowded: BTreeSet<u32>,
     /// Processes that have ever joined.
     pub joins: u64,
     /// The session is about to end: no further target is let in.
@@ -63,8 +65,9 @@ pub struct Members {
 pub struct Newcomer {
     /// Its number.
     pub pid: u32,
-    /// Proves that it lives.
-    pub pidfd: OwnedFd,
+    /// Proves that it lives; `None`: there is no descriptor for it. Then its death could not be
+    /// proved, so it may have nothing in flight, and gets no slot.
+    pub pidfd: Option<OwnedFd>,
     /// Its credential domain.
     pub domain: Arc<Domain>,
     /// It says that it starts afresh (first program, or exec): what an earlier program of the same
@@ -82,10 +85,16 @@ impl Members {
         if let Some(slot) = self.come_back(&newcomer) {
             return Some(slot);
         }
+        let elsewhere = self.by_pid.get(&newcomer.pid).and_then(|all| all.last());
+        let pidfd = elsewhere.map(|member| Arc::clone(&member.pidfd));
+        let Some(pidfd) = pidfd.or_else(|| newcomer.pidfd.map(Arc::new)) else {
+            self.turn_away(newcomer.pid, &newcomer.domain);
+            return None;
+        };
         let records = newcomer.domain.region.processes();
         let is_free = |record: &ProcessRecord| record.state.load(Ordering::Acquire) == 0;
         let Some(slot) = (1..records.len()).find(|slot| is_free(&records[*slot])) else {
-            self.turn_away(newcomer.pid);
+            self.turn_away(newcomer.pid, &newcomer.domain);
             return None;
         };
         let record = &records[slot];
@@ -95,11 +104,9 @@ impl Members {
         record.generation.fetch_add(1, Ordering::Relaxed);
         record.state.store(1, Ordering::Release);
         let slot = u16::try_from(slot).ok()?;
-        let elsewhere = self.by_pid.get(&newcomer.pid).and_then(|all| all.last());
-        let pidfd = elsewhere.map(|member| Arc::clone(&member.pidfd));
         let member = Member {
             pid: newcomer.pid,
-            pidfd: pidfd.unwrap_or_else(|| Arc::new(newcomer.pidfd)),
+            pidfd,
             domain: newcomer.domain,
             slot,
             since: Instant::now(),
@@ -123,7 +130,8 @@ impl Members {
     }
 
     /// Notes a process that found no slot. It goes on with the kernel, and asks again by itself.
-    fn turn_away(&mut self, pid: u32) {
+    fn turn_away(&mut self, pid: u32, domain: &Domain) {
+        self.crowded.insert(domain.number);
         if self.turned_away.len() >= TURNED_AWAY_MAX {
             self.unserved();
         }
@@ -175,6 +183,14 @@ impl Members {
     /// Keeps the counters and frees the slots of those who left; everything else is released.
     pub fn bury(&mut self) {
         self.leaving.drain(..).for_each(|member| settle(&member));
+    }
+
+    /// Whether every process that lives, with a slot or without, is in this domain.
+    pub fn are_all_in(&self, domain: &Domain) -> bool {
+        let elsewhere = |member: &Member| member.domain.number != domain.number;
+        let mut others = self.iter().filter(|member| elsewhere(member));
+        self.crowded.iter().all(|number| *number == domain.number)
+            && others.all(|member| sys::is_over(&*member.pidfd))
     }
 
     /// Members and those who left but are not buried: everybody whose record still counts.

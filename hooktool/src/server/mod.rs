@@ -10,14 +10,15 @@
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
-//! (the processes), `judging` (names), `totals` and `stats` (the numbers), `client` (RESP), `sys`
-//! (unsafe calls).
+//! (the processes), `door` (who comes), `judging` (names), `rest` (owned files while nobody is
+//! here), `totals` and `stats` (the numbers), `client` (RESP), `sys` (unsafe calls).
 
 mod attach;
 mod client;
 mod cooling;
 mod device;
 mod domain;
+mod door;
 mod drain;
 mod embedded;
 mod growth;
@@ -30,6 +31,7 @@ mod pressure;
 mod proofs;
 mod reap;
 mod region;
+mod rest;
 mod session;
 mod stats;
 mod sys;
@@ -69,6 +71,7 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
     let session = prepare(config)?;
     let troubles = session.troubles();
     let attach = attach::bind(&session.config.session.attach_socket())?;
+    session.door.open(&attach);
     let viewers = viewers::bind(&session.config.session.control_socket())?;
     // Until it opens its first file, the target is known by its announcement.
     let _ = session

@@ -196,6 +196,11 @@ impl Node {
         write_numbers(domain, self.number, &health);
     }
 
+    /// Whether it is part of this process.
+    pub fn is_embedded(&self) -> bool {
+        self.is_embedded
+    }
+
     /// Takes a connection that is ready to be used, if there is one. Never waits.
     pub fn take_ready(&self) -> Option<TcpStream> {
         let taken = {

@@ -119,8 +119,7 @@ fn collect(
         };
         remember_path(domain, found, &path);
         if !record.has_policy(JUDGED) {
-            // Refused: the record is another file's by now, which will ask for itself.
-            let _ = files.judge(found, session.globs.judge(&path));
+            session.judge(domain, found, &path);
         }
         let (stamp, trust) = record.stamp();
         let proved = stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained);

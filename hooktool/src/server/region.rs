@@ -160,6 +160,7 @@ fn switches(config: &ServeConfig) -> u64 {
         (switch::COARSE_STAMPS, stamps_are_coarse()),
         (switch::JUDGE_NAMES, judges),
         (switch::NO_IO_URING, config.deny_io_uring),
+        (switch::OWNS, !config.own.is_empty()),
     ];
     table
         .iter()

@@ -2,7 +2,8 @@
 //! and the bells by which they wake each other.
 //!
 //! Made by `serve`, handed to every thread. Locks are held for moments and never two at a time,
-//! except that `members` may be held while `tenancy` or a domain's `frozen` or `totals` is taken.
+//! except that `members` may be held while `tenancy`, `rest` or a domain's `frozen`, `totals` or
+//! `paths` is taken, and `disowned` while the list of domains is read.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -11,16 +12,19 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use grid::files::{JUDGED, OWNED, RecordRef};
 use grid::header::switch;
 use grid::node::NodeState;
 use parking_lot::{Mutex, RwLock};
 use rustix::event::EventfdFlags;
 
 use super::domain::{Credentials, Domain};
+use super::door::Door;
 use super::judging::Globs;
 use super::members::Members;
 use super::nodes::Node;
 use super::region::{self, Plan};
+use super::rest::Rest;
 use super::sys;
 use crate::config::ServeConfig;
 use crate::control::ServiceState;
@@ -70,6 +74,12 @@ pub struct Session {
     /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
     prover: OnceLock<Thread>,
     tenancy: Mutex<Tenancy>,
+    /// What is known of owned files while nobody is here.
+    pub rest: Mutex<Rest>,
+    /// No file is owned, for the rest of the tenancy. Whoever judges or disowns holds the lock.
+    disowned: Mutex<bool>,
+    /// Where processes come in.
+    pub door: Door,
     off: AtomicBool,
     ending: AtomicBool,
 }
@@ -134,6 +144,9 @@ impl Session {
             nodes,
             prover: OnceLock::new(),
             tenancy: Mutex::new(Tenancy::of(&config)),
+            rest: Mutex::new(Rest::default()),
+            disowned: Mutex::new(false),
+            door: Door::default(),
             off: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             config,
@@ -245,20 +258,84 @@ impl Session {
         self.tenancy.lock().is_written = false;
     }
 
-    /// A target comes to a session in which nobody was left. Nobody was here to keep the promise
-    /// that owned files (`--own`) are written by this session alone: what is held of them begins
-    /// anew, under a new epoch.
-    pub fn begin_tenancy(&self, wanted: &ServeConfig) {
-        *self.tenancy.lock() = Tenancy::of(wanted);
-        if self.config.own.is_empty() {
+    /// Judges a file by its path, once (rule O1): owned is what the globs say, while nobody else of
+    /// the session may be writing it.
+    pub fn judge(&self, domain: &Domain, found: RecordRef, path: &str) {
+        let files = domain.region.files();
+        let record = files.record(found);
+        let disowned = self.disowned.lock();
+        let hash = record.ident().hash();
+        let busy = |other: &Arc<Domain>| {
+            let cells = other.region.cells().file(hash);
+            [&cells.epoch, &cells.writes]
+                .iter()
+                .any(|cell| !grid::cell::is_quiet(cell.load(grid::sync::Ordering::SeqCst)))
+        };
+        let mut others = self.domains().into_iter();
+        let is_busy = others.any(|other| other.number != domain.number && busy(&other));
+        let mut flags = self.globs.judge(path);
+        if *disowned || is_busy {
+            flags &= !OWNED;
+        }
+        // Refused: the record is another file's by now, which will ask for itself.
+        let _ = files.judge(found, flags);
+        if domain.region.header().is_on(switch::DISOWNED) {
+            record.clear_policy(OWNED);
+        }
+    }
+
+    /// Rule O2: from now on a process may write files of the session and nobody else learns of it:
+    /// one of other credentials, or one that could not be let in. Called before it is answered.
+    pub fn disown(&self, why: &str) {
+        let mut disowned = self.disowned.lock();
+        if self.config.own.is_empty() || std::mem::replace(&mut *disowned, true) {
             return;
         }
-        // All cells, not those of known files: a record may be gone whose blocks are still held.
+        tracing::warn!(why, "no file is owned any more (--own)");
         for domain in self.domains() {
-            for file in domain.region.cells().files {
-                grid::cell::bump(&file.epoch);
+            domain.region.files().disown();
+        }
+    }
+
+    /// Whether files that match `--own` are owned.
+    pub fn is_disowned(&self) -> bool {
+        let told = |domain: &Arc<Domain>| domain.region.header().is_on(switch::DISOWNED);
+        *self.disowned.lock() || self.domains().iter().any(told)
+    }
+
+    /// Whether a file is owned in another region than this domain's.
+    pub fn owns_outside(&self, domain: &Domain) -> bool {
+        let mut others = self.domains().into_iter();
+        others.any(|other| {
+            let mut records = other.region.files().live();
+            other.number != domain.number && records.any(|(_, record)| record.has_policy(OWNED))
+        })
+    }
+
+    /// A target comes to a session in which nobody was left. Nobody was here to keep the promise
+    /// that owned files (`--own`) are written by this session alone (`rest`).
+    pub fn begin_tenancy(&self, wanted: &ServeConfig) {
+        *self.tenancy.lock() = Tenancy::of(wanted);
+        self.rise();
+        self.own_again();
+    }
+
+    /// Files may be owned again: they are judged anew, and what is held of any begins anew, too,
+    /// because it was right by its stamp, which is not looked at any more.
+    fn own_again(&self) {
+        let was_disowned = self.is_disowned();
+        let mut disowned = self.disowned.lock();
+        if self.config.own.is_empty() || !was_disowned {
+            return;
+        }
+        for domain in self.domains() {
+            domain.region.header().set_switch(switch::DISOWNED, false);
+            domain.region.files().disown();
+            for (_, record) in domain.region.files().live() {
+                record.clear_policy(JUDGED);
             }
         }
+        *disowned = false;
     }
 
     /// A further target comes.
@@ -302,7 +379,12 @@ impl Session {
                 Some(why.unwrap_or_else(|| "no node is up".into())),
             )
         } else {
-            (ServiceState::Serving, self.globs.remark())
+            let disowned = "no file is owned (--own): others of the session may write as well";
+            let disowned = self.is_disowned().then(|| disowned.to_string());
+            (
+                ServiceState::Serving,
+                disowned.or_else(|| self.globs.remark()),
+            )
         }
     }
 

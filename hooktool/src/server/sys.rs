@@ -56,6 +56,12 @@ pub fn raise_descriptors() -> u64 {
     }
 }
 
+/// This process' limit of open files.
+pub fn descriptors_limit() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.unwrap_or(u64::MAX)
+}
+
 /// Maps a fresh region and formats it. The mapping stays until this process ends.
 ///
 /// # Errors
@@ -334,6 +340,13 @@ pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Nanoseconds of the clock that change times of files are of.
+pub fn realtime_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000) + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Monotonic milliseconds, the clock of heartbeats and file records.

@@ -96,7 +96,12 @@ impl Clock {
 
     fn tick(&mut self, session: &Arc<Session>) {
         let domains = session.domains();
+        // Taken before the look at the door: a process that comes after it waits longer than this
+        // heartbeat counts.
         let now_ms = session::now_ms();
+        if !is_attended(session) {
+            return;
+        }
         for domain in &domains {
             domain
                 .region
@@ -157,6 +162,25 @@ impl Clock {
                 .fetch_add(granted as u64, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether everybody who stood at the door of a session that owns files has been answered. If not,
+/// no heartbeat: who has waited in vain goes on by itself, so what `attach` makes of that must
+/// come first (rule O2).
+fn is_attended(session: &Session) -> bool {
+    if session.config.own.is_empty() || !session.door.is_waited_at() {
+        return true;
+    }
+    let before = session.door.passes();
+    for _ in 0..TICK.as_millis() {
+        session.sockets.ring();
+        // The pass under way may have looked at the queue before.
+        if session.door.passes() >= before + 2 {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
 }
 
 /// Tells the processes what the pressure allows.

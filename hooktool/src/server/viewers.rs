@@ -158,6 +158,10 @@ fn admit(session: &Session, pid: u32, wanted: &ServeConfig) -> Response {
             is_inhabited,
         };
     }
+    if !is_inhabited {
+        // Before the newcomer counts as somebody who was here (rule O3).
+        session.lie_down();
+    }
     if let Err(error) = members.await_process(pid) {
         return refused(
             &format!("process {pid}: {error}"),

@@ -29,8 +29,14 @@ macro_rules! exec_with {
 }
 
 macro_rules! credentials {
-    ($real:expr) => {{
-        session::leave();
+    ($real:expr) => {
+        credentials!($real, false)
+    };
+    ($real:expr, $loses_touch:expr) => {{
+        match $loses_touch {
+            true => session::lose_touch(),
+            false => session::leave(),
+        }
         let result = $real;
         session::settled();
         result
@@ -105,12 +111,12 @@ hk_hook! {
         if flags & OTHER_RIGHTS == 0 {
             return real!(unshare)(flags);
         }
-        credentials!(real!(unshare)(flags))
+        credentials!(real!(unshare)(flags), flags & libc::CLONE_NEWNET != 0)
     }
     fn setns(fd: c_int, kind: c_int) -> c_int => hk_setns {
         if kind != 0 && kind & OTHER_RIGHTS == 0 {
             return real!(setns)(fd, kind);
         }
-        credentials!(real!(setns)(fd, kind))
+        credentials!(real!(setns)(fd, kind), kind == 0 || kind & libc::CLONE_NEWNET != 0)
     }
 }

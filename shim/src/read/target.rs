@@ -259,7 +259,9 @@ fn look(
     let cells = member.region().cells();
     let seen = writes::look_file(cells, hash, !owned).ok_or(Bypass::WriteInFlight)?;
     if owned {
-        return Ok(seen);
+        // Asked again under the epoch just loaded: the file may have been disowned in between.
+        let still = record.has_policy(OWNED) || session::is_planted();
+        return still.then_some(seen).ok_or(Bypass::WriteInFlight);
     }
     let (stamp, trust) = record.stamp();
     if !writes::stamp_was_steady(cells, hash, seen) {

@@ -192,6 +192,13 @@ pub fn receive(fd: i32, bytes: &mut [u8], wait: bool) -> Result<usize, Errno> {
     result(unsafe { arch::syscall(libc::SYS_recvfrom, arguments) })
 }
 
+/// Nothing arrives on this socket from now on; what has arrived can still be received.
+pub fn shut_reading(fd: i32) {
+    let arguments = [fd as usize, libc::SHUT_RD as usize, 0, 0, 0, 0];
+    // SAFETY: no pointers.
+    let _ = unsafe { arch::syscall(libc::SYS_shutdown, arguments) };
+}
+
 /// Receives one message with descriptors. Returns the bytes and how many descriptors came.
 pub fn receive_descriptors(
     fd: i32,

@@ -21,7 +21,9 @@ use serde_json::json;
 both_modes!(
     a_worker_sees_nothing_and_changes_nothing,
     another_root,
-    back_and_forth
+    back_and_forth,
+    owned_by_nobody,
+    owned_and_borrowed
 );
 
 const BLOCKS: usize = 64;
@@ -30,7 +32,11 @@ const NOBODY: u32 = 65534;
 
 /// A row of two puppets in a session with small regions.
 fn row<'a>(bed: &'a Bed) -> (Hooked<'a>, Puppets, [u64; 2]) {
-    let hooked = bed.hooked().flag("--index", "1MiB").flag("--local", "2MiB");
+    start(bed, bed.hooked())
+}
+
+fn start<'a>(bed: &Bed, hooked: Hooked<'a>) -> (Hooked<'a>, Puppets, [u64; 2]) {
+    let hooked = hooked.flag("--index", "1MiB").flag("--local", "2MiB");
     let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(bed, 2)));
     let pids = [0, 1].map(|who| {
         puppets
@@ -193,6 +199,76 @@ fn back_and_forth(mode: Mode) {
         assert!(got == content, "round {round}");
     }
     assert_eq!(regions(pids[1]), [], "it has changed too often");
+    puppets.end();
+    hooked.final_stats().must_have_hits();
+}
+
+/// Two users of one session write a file that is named by `--own`: from the moment the second one
+/// comes nobody owns it, and each sees at once what the other has written.
+fn owned_by_nobody(mode: Mode) {
+    if !root_or_say("a change of users") {
+        return;
+    }
+    let bed = Bed::new("disowned", mode);
+    harness::session::open_to_all(bed.path());
+    let mut content = noise(5, BYTES);
+    let path = bed.write("file", &content);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("chmod");
+    let (hooked, mut puppets, pids) = start(&bed, bed.hooked().flag("--own", bed.join("**")));
+    puppets.done(0, "open", &json!(["f", "file", "w"]));
+    puppets.done(
+        0,
+        "pwrite",
+        &json!(["f", 0, harness::puppet::to_hex(&content[..10])]),
+    );
+    until_served(&bed, &mut puppets, 0, pids[0], &content);
+    puppets.done(1, "settle", &json!([NOBODY]));
+    puppets.done(1, "open", &json!(["f", "file", "w"]));
+    for round in 0..64_usize {
+        let (writer, at) = (usize::from(round % 4 != 0), round * 4096 + round);
+        content[at..at + 50].fill(round as u8 + 1);
+        let bytes = harness::puppet::to_hex(&content[at..at + 50]);
+        puppets.done(writer, "pwrite", &json!(["f", at, bytes]));
+        for who in [0, 1] {
+            let got = puppets.read(who, "sweep", &json!(["f", 0, BYTES, 4096]));
+            assert!(got == content, "puppet {who}, round {round}");
+        }
+    }
+    puppets.end();
+    hooked.final_stats().must_have_hits();
+}
+
+/// A process alone in its session writes an owned file under borrowed rights, in another region
+/// than the one where it had read it, and comes back: it sees what it has written.
+fn owned_and_borrowed(mode: Mode) {
+    if !root_or_say("a change of users") {
+        return;
+    }
+    let bed = Bed::new("own-borrowed", mode);
+    harness::session::open_to_all(bed.path());
+    let mut content = noise(6, BYTES);
+    bed.write("file", &content);
+    let hooked = bed.hooked().flag("--own", bed.join("file"));
+    let hooked = hooked.flag("--index", "1MiB").flag("--local", "2MiB");
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    let pid = puppets.done(0, "pid", &json!([])).as_u64().expect("a pid");
+    puppets.done(0, "open", &json!(["f", "file", "w"]));
+    for round in 0..4_usize {
+        until_served(&bed, &mut puppets, 0, pid, &content);
+        for user in [NOBODY, 0] {
+            let at = round * 8192 + 11 + user as usize % 7;
+            puppets.done(0, "borrow", &json!([user]));
+            if user == 0 {
+                let got = puppets.read(0, "sweep", &json!(["f", 0, BYTES, 4096]));
+                assert!(got == content, "back in round {round}");
+            }
+            content[at..at + 80].fill(round as u8 + 3);
+            let bytes = harness::puppet::to_hex(&content[at..at + 80]);
+            puppets.done(0, "pwrite", &json!(["f", at, bytes]));
+            let got = puppets.read(0, "sweep", &json!(["f", 0, BYTES, 4096]));
+            assert!(got == content, "user {user}, round {round}");
+        }
+    }
     puppets.end();
     hooked.final_stats().must_have_hits();
 }

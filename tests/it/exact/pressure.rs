@@ -20,7 +20,9 @@ both_modes!(
     node_too_small,
     killed_writers,
     deserted_writers,
-    more_processes_than_places
+    more_processes_than_places,
+    more_writers_than_places,
+    few_descriptors
 );
 
 /// Runs the prowler hooked until reads were served, and fails unless it saw only right bytes.
@@ -188,4 +190,83 @@ fn deserted_writers(mode: Mode) {
     let (outcome, _) = run_until(&bed, &hooked, &words, &[], |stats| stats.hits() > 200);
     assert_eq!(outcome.must_pass().text(), "deserted\n");
     hooked.final_stats().must_have_hits();
+}
+
+/// Processes that found no place write a file that the session owns: nobody reads what was there
+/// before.
+fn more_writers_than_places(mode: Mode) {
+    const BLOCKS: usize = 32;
+    const PUPPETS: usize = 135;
+    let bed = Bed::new("surplus", mode);
+    let mut content = noise(10, BLOCKS * 4096);
+    bed.write("file", &content);
+    let hooked = bed.hooked().flag("--index", "64KiB");
+    let hooked = hooked.flag("--own", bed.join("file"));
+    let words = puppet_words(&bed, PUPPETS);
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &words));
+    let sweep = json!(["f", 0, BLOCKS * 4096, 4096]);
+    for who in 0..PUPPETS {
+        puppets.done(who, "open", &json!(["f", "file", "w"]));
+        assert!(puppets.read(who, "sweep", &sweep) == content);
+    }
+    wait_until("reads are served", || {
+        assert!(puppets.read(0, "sweep", &sweep) == content);
+        hooked.stats().is_some_and(|stats| stats.hits() > 200)
+    });
+    let stats = hooked.stats().expect("live");
+    assert!(stats.count("processes_unserved") > 0, "{}", stats.all);
+    for (round, who) in (PUPPETS - 16..PUPPETS).enumerate() {
+        let at = round * 8192 + 7;
+        content[at..at + 90].fill(who as u8);
+        let bytes = harness::puppet::to_hex(&content[at..at + 90]);
+        puppets.done(who, "pwrite", &json!(["f", at, bytes]));
+        for reader in [0, 50, who] {
+            assert!(
+                puppets.read(reader, "sweep", &sweep) == content,
+                "round {round}"
+            );
+        }
+    }
+    puppets.end();
+    hooked.final_stats().must_have_hits();
+}
+
+/// The hook server may hold fewer descriptors than there are processes: those for whom there is
+/// none are let in without a place, and nobody sees an error or a wrong byte.
+fn few_descriptors(mode: Mode) {
+    const READERS: u64 = 160;
+    let bed = Bed::new("few", mode);
+    bed.write("file", &noise(11, 16 * 4096));
+    let crowd = compile_crowd(&bed);
+    let (stop, count) = (bed.join("stop"), READERS.to_string());
+    let hooked = bed.hooked().flag("--index", "16MiB");
+    let words = [
+        crowd.as_os_str(),
+        "file".as_ref(),
+        stop.as_os_str(),
+        count.as_ref(),
+    ];
+    let line = hooked.command(bed.path(), &words);
+    let mut command = bed.native(bed.path(), &["/usr/bin/prlimit", "--nofile=240:240"]);
+    command.arg(line.get_program()).args(line.get_args());
+    mode.apply(&mut command);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&mut command));
+        let mut last = None;
+        wait_until("all are in, and served where they can be", || {
+            last = hooked.stats().or(last.take());
+            running.is_finished()
+                || last.as_ref().is_some_and(|stats| {
+                    let (places, hits) = (stats.count("processes"), stats.hits());
+                    let all = places + stats.count("processes_unserved");
+                    all >= READERS && places > 60 && hits > 2000
+                })
+        });
+        std::fs::write(&stop, b"").expect("stop it");
+        let outcome = running.join().expect("the run came to its end").must_pass();
+        let said = format!("{READERS} of {READERS} readers saw the file as it is\n");
+        assert_eq!(outcome.text(), said);
+        let stats = last.expect("it was seen");
+        assert!(stats.count("processes_unserved") > 0, "{}", stats.all);
+    });
 }
