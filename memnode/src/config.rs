@@ -7,7 +7,9 @@
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::server::CIPHER_BYTES;
 use crate::store::{Eviction, HugePages, STORE_BYTES_MIN, VALUE_BYTES_MAX};
+use crate::tls::Tls;
 
 const MIB: usize = 1 << 20;
 
@@ -35,6 +37,9 @@ const WORKERS_MAX: usize = 8;
 /// What a connection that only waits costs, in bytes (the kernel's own buffers not counted).
 const CONNECTION_BYTES: usize = 8 * 1024;
 
+/// The same by TLS: its state, and its buffers while hands are shaken.
+const SECURE_CONNECTION_BYTES: usize = 40 * 1024;
+
 /// Most connections, whatever the memory.
 const CONNECTIONS_MAX: usize = 10_000;
 
@@ -55,6 +60,8 @@ pub struct Config {
     pub eviction: Eviction,
     /// What clients have to say before anything else; `None` lets everybody in.
     pub password: Option<Vec<u8>>,
+    /// What clients are shown and asked; `None`: they come without TLS.
+    pub tls: Option<Tls>,
     /// Threads that serve. A node is a guest on its host: by default half of the processors.
     pub workers: usize,
     /// Longest busy wait for the next request in microseconds; 0 never waits busily.
@@ -81,6 +88,7 @@ impl Config {
             memory_bytes,
             eviction: Eviction::default(),
             password: None,
+            tls: None,
             workers: processors.div_ceil(2).min(WORKERS_MAX).min(affordable),
             busy_poll_us_max: BUSY_POLL_US_MAX,
             huge_pages: HugePages::default(),
@@ -110,13 +118,21 @@ impl Budget {
         if config.memory_bytes < MEMORY_BYTES_MIN {
             return None;
         }
-        let connected_bytes = (config.memory_bytes / 16).clamp(2 * MIB, 128 * MIB);
-        let fixed_bytes = PROCESS_BYTES + config.workers * WORKER_BYTES + connected_bytes;
-        let store_bytes = config.memory_bytes.checked_sub(fixed_bytes)?;
-        let connections_max = connected_bytes / 4 / CONNECTION_BYTES;
+        let buffers_bytes = (config.memory_bytes / 64 * 3).clamp(MIB / 2 * 3, 96 * MIB);
+        let (connection_bytes, worker_bytes) = match config.tls {
+            None => (CONNECTION_BYTES, WORKER_BYTES),
+            Some(_) => (SECURE_CONNECTION_BYTES, WORKER_BYTES + CIPHER_BYTES),
+        };
+        // A quarter of what connections get; three quarters by TLS, as each needs so much more.
+        let places_bytes = buffers_bytes / 3 * (1 + 2 * usize::from(config.tls.is_some()));
+        let fixed_bytes = PROCESS_BYTES + config.workers * worker_bytes;
+        let store_bytes = config
+            .memory_bytes
+            .checked_sub(fixed_bytes + buffers_bytes + places_bytes)?;
+        let connections_max = places_bytes / connection_bytes;
         (store_bytes >= STORE_BYTES_MIN).then_some(Budget {
             store_bytes,
-            buffers_bytes: connected_bytes / 4 * 3,
+            buffers_bytes,
             connections_max: connections_max.min(CONNECTIONS_MAX),
         })
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 
-use memnode::{MEMORY_BYTES_MIN, NodeError, size};
+use memnode::{MEMORY_BYTES_MIN, NodeError, TlsError, TlsProblem, size};
 
 /// Exit status for a command line or a setting that cannot be.
 const USAGE: u8 = 2;
@@ -82,6 +82,39 @@ pub fn node(error: NodeError) -> Failure {
             "look at `ulimit -n` and `ulimit -u`",
         ),
     }
+}
+
+/// A file of TLS cannot be used.
+pub fn tls(error: TlsError) -> Failure {
+    let what = format!("cannot use {error}");
+    let file = error.path.display();
+    let (means, instead) = match error.problem {
+        TlsProblem::Unreadable(_) => (
+            "without it TLS cannot begin",
+            format!("ls -l {file}, as the user that memnode runs as"),
+        ),
+        TlsProblem::Missing(wanted) => (
+            "it is empty, is DER instead of PEM, or holds something else",
+            format!(
+                "head -1 {file}: it should say -----BEGIN ...{}-----",
+                wanted.to_uppercase()
+            ),
+        ),
+        TlsProblem::Locked => (
+            "nobody is there to type it when a node starts",
+            format!("openssl pkey -in {file} -out FILE, and --tls-key FILE"),
+        ),
+        TlsProblem::OtherKey => (
+            "they were made for each other, or TLS cannot begin",
+            "openssl x509 -noout -pubkey -in CERT; openssl pkey -pubout -in KEY: the same twice"
+                .to_string(),
+        ),
+        _ => (
+            "it was damaged, or is of a kind that TLS does not use here",
+            format!("openssl x509 -noout -text -in {file}, or openssl pkey -noout -in {file}"),
+        ),
+    };
+    Failure::usage(what, means, &instead)
 }
 
 /// The runtime could not be started.

@@ -24,7 +24,7 @@ pub struct Command {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Serve; the same as no command at all
-    Serve(Flags),
+    Serve(Box<Flags>),
     /// What a running node holds and how often it helped
     Stat(ToolFlags),
     /// How far a node is: round trips
@@ -39,7 +39,7 @@ impl Command {
     /// What is to be done.
     pub fn task(self) -> Task {
         match self.verb {
-            None => Task::Serve(self.flags),
+            None => Task::Serve(Box::new(self.flags)),
             Some(Verb::Serve(flags)) => Task::Serve(flags),
             Some(Verb::Stat(flags)) => Task::Ask(Tool::Stat, flags),
             Some(Verb::Ping(flags)) => Task::Ask(Tool::Ping, flags),
@@ -53,7 +53,7 @@ impl Command {
 #[derive(Debug)]
 pub enum Task {
     /// Be a node.
-    Serve(Flags),
+    Serve(Box<Flags>),
     /// Ask one.
     Ask(Tool, ToolFlags),
     /// Compare policies.
@@ -88,6 +88,18 @@ pub struct Flags {
     /// File that holds the password clients must say (AUTH)
     #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+
+    /// Speak TLS, with this certificate (PEM, and what leads to its authority)
+    #[arg(long, env = "MEMNODE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of --tls-cert (PEM, without a passphrase)
+    #[arg(long, env = "MEMNODE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Let in only clients with a certificate that an authority in this file has signed (PEM)
+    #[arg(long, env = "MEMNODE_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
 
     /// Where /metrics (Prometheus) and /healthz are served over HTTP; nowhere if not said
     #[arg(long, env = "MEMNODE_METRICS", value_name = "HOST:PORT")]

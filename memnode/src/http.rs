@@ -22,6 +22,9 @@ const REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// A request and its answer take no longer.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Said to what is not HTTP at all.
+const NO_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+
 /// How long accepting pauses when the process has run out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,6 +65,10 @@ async fn answer(mut stream: TcpStream, node: &Node) -> std::io::Result<()> {
             return Ok(());
         }
         request.extend_from_slice(&piece[..got]);
+        if !request[0].is_ascii_uppercase() {
+            // Somebody took this port for the node's.
+            return stream.write_all(NO_HTTP).await;
+        }
     }
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or(b"");
     let page = page(&String::from_utf8_lossy(line), node);

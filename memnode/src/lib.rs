@@ -19,10 +19,12 @@ mod reply;
 mod server;
 pub mod size;
 pub mod store;
+pub mod tls;
 
 pub use config::{Budget, Config, MEMORY_BYTES_MIN};
 pub use server::{Node, NodeError, Stats, run};
 pub use store::{Eviction, HugePages};
+pub use tls::{Tls, TlsError, TlsProblem};
 
 /// Port of a node unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;

@@ -19,13 +19,13 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use flags::{Command, Task};
+use flags::{Command, Flags, Task};
 use settings::Settings;
 
 fn main() -> ExitCode {
     let outcome = match Command::try_parse() {
         Ok(command) => match command.task() {
-            Task::Serve(flags) => Settings::gather(flags.clone()).and_then(|settings| {
+            Task::Serve(flags) => Settings::gather(Flags::clone(&flags)).and_then(|settings| {
                 start_logging(settings.log_json);
                 serve::serve(&settings, &flags)
             }),

@@ -10,7 +10,7 @@ use crate::Stats;
 type Metric = (&'static str, &'static str, &'static str, fn(&Stats) -> u64);
 
 /// All of them. What is only counted up ends in `_total`.
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 14] = [
     ("memnode_items", "gauge", "Blocks held now.", |s| s.items),
     (
         "memnode_used_bytes",
@@ -80,6 +80,12 @@ const METRICS: [Metric; 13] = [
         "counter",
         "Turned away: no place.",
         |s| s.rejected,
+    ),
+    (
+        "memnode_tls_handshakes_failed_total",
+        "counter",
+        "Ended in their TLS handshake.",
+        |s| s.handshakes_failed,
     ),
 ];
 

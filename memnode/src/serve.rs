@@ -1,8 +1,9 @@
 //! The life of a node: socket, memory, signals, end.
 //!
 //! Called by `main` with settings that can be acted on. SIGTERM and SIGINT end it, within the
-//! grace; a second one at once. SIGHUP reads password and idle timeout again, from the same flags,
-//! variables and file; what cannot change in a running node is said to need a restart.
+//! grace; a second one at once. SIGHUP reads password, certificates and idle timeout again, from
+//! the same flags, variables and file; what cannot change in a running node is said to need a
+//! restart.
 
 use memnode::{Config, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,6 +30,7 @@ pub fn serve(settings: &Settings, flags: &Flags) -> Result<(), Failure> {
         grace: settings.grace,
         shutdown_allowed: true,
         password: settings.password.clone(),
+        tls: settings.tls.clone(),
         ..Config::new(settings.memory_bytes)
     };
     let node = Node::new(config).map_err(failure::node)?;
@@ -48,7 +50,11 @@ pub fn serve(settings: &Settings, flags: &Flags) -> Result<(), Failure> {
             });
         }
         let memory = memnode::size::format(settings.memory_bytes as u64);
-        tracing::info!(%address, %memory, eviction = settings.eviction.name(), "serving");
+        let (tls, eviction) = (settings.tls.is_some(), settings.eviction.name());
+        tracing::info!(%address, %memory, eviction, tls, "serving");
+        if settings.password.is_some() && !tls && !address.ip().is_loopback() {
+            tracing::warn!("the password and the blocks can be read on the way: no --tls-cert");
+        }
         let status = format!("serving {memory} on {address}");
         service::ready(&status);
         let ended = signals.watch(node.clone(), flags.clone(), status);
@@ -102,8 +108,15 @@ fn reload(node: &Node, flags: &Flags, status: &str) {
         Ok(settings) => {
             node.set_password(settings.password);
             node.set_idle_time_max(settings.idle_time_max);
+            if node.is_secure() != settings.tls.is_some() {
+                tracing::error!(
+                    "TLS can be turned on and off by a restart only: it stays as it is"
+                );
+            }
+            settings.tls.into_iter().for_each(|tls| node.set_tls(tls));
             tracing::info!(
-                "reloaded: password and idle timeout; the other settings change with a restart"
+                "reloaded: password, certificates and idle timeout; the other settings change \
+                 with a restart"
             );
         }
         Err(failure) => {

@@ -8,6 +8,7 @@ mod connection;
 mod receive;
 mod shared;
 mod spin;
+mod transport;
 mod worker;
 
 use std::future::Future;
@@ -23,8 +24,10 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use clients::{Client, Facts, NAME_BYTES_MAX};
 pub(crate) use connection::{KEEPALIVE_S, Session};
 pub(crate) use shared::Shared;
+pub(crate) use transport::CIPHER_BYTES;
 
 use crate::config::{Budget, Config, MEMORY_BYTES_MIN};
+use crate::tls::Tls;
 use worker::{Admitted, Worker};
 
 /// How long accepting pauses when the process has run out of descriptors.
@@ -87,6 +90,8 @@ pub struct Stats {
     pub expirations: u64,
     /// Connections turned away because all places were taken.
     pub rejected: u64,
+    /// Connections that ended in their TLS handshake.
+    pub handshakes_failed: u64,
 }
 
 /// A memory node, its memory reserved. Cheap to clone: all clones are one node.
@@ -145,6 +150,20 @@ impl Node {
     /// Changes how long a silent client may stay; zero: for ever.
     pub fn set_idle_time_max(&self, time: Duration) {
         self.shared.idle_s_max.store(time.as_secs(), Relaxed);
+    }
+
+    /// Changes what is shown to clients that come from now on, and asked of them. A node that was
+    /// started without TLS stays so.
+    pub fn set_tls(&self, tls: Tls) {
+        if self.is_secure() {
+            *self.shared.tls.write() = Some(tls);
+        }
+    }
+
+    /// Does it speak TLS?
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.shared.config.tls.is_some()
     }
 
     /// Was it told to end, and serves the connections that are left?

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memnode::{Eviction, HugePages, MEMORY_BYTES_MIN, size};
+use memnode::{Eviction, HugePages, MEMORY_BYTES_MIN, Tls, size};
 
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::flags::Flags;
 use crate::host;
 use crate::listen::{DEFAULT_LISTEN, Listen};
@@ -39,6 +39,8 @@ pub struct Settings {
     pub idle_time_max: Duration,
     /// What clients have to say first.
     pub password: Option<Vec<u8>>,
+    /// What clients are shown, and asked.
+    pub tls: Option<Tls>,
     /// Where `/metrics` is served.
     pub metrics: Option<Listen>,
     /// How long to go on after the word to end.
@@ -57,6 +59,9 @@ struct File {
     hugepages: Option<String>,
     idle_timeout: Option<u64>,
     password_file: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
     metrics: Option<String>,
     grace: Option<u64>,
     log_format: Option<String>,
@@ -77,7 +82,17 @@ impl Settings {
         let listen = Listen::parse(&text)?;
         let password_file = flags.password_file.or(file.password_file);
         let password = password_file.map(|path| read_password(&path)).transpose()?;
-        check_access(&listen, password.is_some(), flags.no_auth || file.no_auth)?;
+        let tls = read_tls(
+            flags.tls_cert.or(file.tls_cert).as_deref(),
+            flags.tls_key.or(file.tls_key).as_deref(),
+            flags.tls_client_ca.or(file.tls_client_ca).as_deref(),
+        )?;
+        let access = Access {
+            password: password.is_some(),
+            certificates: tls.as_ref().is_some_and(Tls::asks_clients),
+            no_auth: flags.no_auth || file.no_auth,
+        };
+        access.check(&listen)?;
         let memory = flags
             .memory
             .or(file.memory)
@@ -94,6 +109,7 @@ impl Settings {
                 .map_or(Ok(HugePages::default()), |name| read_huge_pages(&name))?,
             idle_time_max: Duration::from_secs(idle_s_max),
             password,
+            tls,
             metrics: metrics.map(|text| Listen::parse(&text)).transpose()?,
             grace: Duration::from_secs(flags.grace.or(file.grace).unwrap_or(0)),
             log_json: read_log_format(flags.log_format.or(file.log_format).as_deref())?,
@@ -150,24 +166,82 @@ pub fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// An address that others can reach wants a password, or an explicit word that it needs none.
-fn check_access(listen: &Listen, password: bool, no_auth: bool) -> Result<(), Failure> {
-    let text = &listen.text;
-    if password && no_auth {
-        return Err(Failure::usage(
-            "--password-file and --no-auth contradict each other",
-            "one asks for a password, the other for none",
-            &format!("memnode --listen {text} --password-file FILE"),
-        ));
+/// Certificate and key go together; what clients have to show needs both.
+fn read_tls(
+    cert: Option<&Path>,
+    key: Option<&Path>,
+    client_ca: Option<&Path>,
+) -> Result<Option<Tls>, Failure> {
+    let alone = |given: &str, wanted: &str, why: &str| {
+        let what = format!("{given} needs {wanted}");
+        Err(Failure::usage(
+            what,
+            why,
+            "memnode --tls-cert FILE --tls-key FILE",
+        ))
+    };
+    match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let tls = Tls::from_pem(cert, key, client_ca);
+            tls.map(Some).map_err(failure::tls)
+        }
+        (Some(_), None) => alone(
+            "--tls-cert",
+            "--tls-key",
+            "a certificate is shown by its key",
+        ),
+        (None, Some(_)) => alone("--tls-key", "--tls-cert", "a key alone says nothing"),
+        (None, None) if client_ca.is_some() => alone(
+            "--tls-client-ca",
+            "--tls-cert and --tls-key",
+            "clients show certificates only to a node that speaks TLS",
+        ),
+        (None, None) => Ok(None),
     }
-    if !listen.is_loopback() && !password && !no_auth {
-        return Err(Failure::usage(
-            format!("{text} can be reached from other machines, and no password is set"),
-            "anybody who reaches it could fill its memory and empty it",
-            &format!("memnode --listen {text} --password-file FILE (or --no-auth to allow it)"),
-        ));
+}
+
+/// How a node tells friends from strangers.
+#[derive(Clone, Copy, Default)]
+struct Access {
+    /// By a password.
+    password: bool,
+    /// By a certificate.
+    certificates: bool,
+    /// Not at all.
+    no_auth: bool,
+}
+
+impl Access {
+    /// An address that others can reach wants a password, certificates, or an explicit word that it
+    /// needs neither.
+    fn check(self, listen: &Listen) -> Result<(), Failure> {
+        let text = &listen.text;
+        if self.password && self.no_auth {
+            return Err(Failure::usage(
+                "--password-file and --no-auth contradict each other",
+                "one asks for a password, the other for none",
+                &format!("memnode --listen {text} --password-file FILE"),
+            ));
+        }
+        if self.certificates && self.no_auth {
+            return Err(Failure::usage(
+                "--tls-client-ca and --no-auth contradict each other",
+                "one asks for a certificate, the other for nothing",
+                &format!("memnode --listen {text} without --no-auth"),
+            ));
+        }
+        if !listen.is_loopback() && !self.password && !self.certificates && !self.no_auth {
+            return Err(Failure::usage(
+                format!("{text} can be reached from other machines, and no password is set"),
+                "anybody who reaches it could fill its memory and empty it",
+                &format!(
+                    "memnode --listen {text} --password-file FILE (or --tls-client-ca FILE, or \
+                     --no-auth to allow it)"
+                ),
+            ));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn read_eviction(name: &str) -> Result<Eviction, Failure> {
@@ -266,14 +340,27 @@ mod tests {
 
     #[test]
     fn strangers_are_not_let_in_by_accident() {
-        let (here, there) = (
-            Listen::parse("127.0.0.1").unwrap(),
-            Listen::parse("0.0.0.0").unwrap(),
-        );
-        assert!(check_access(&here, false, false).is_ok());
-        assert!(check_access(&there, false, false).is_err());
-        assert!(check_access(&there, true, false).is_ok());
-        assert!(check_access(&there, false, true).is_ok());
-        assert!(check_access(&here, true, true).is_err());
+        let here = Listen::parse("127.0.0.1").unwrap();
+        let there = Listen::parse("0.0.0.0").unwrap();
+        let none = Access::default();
+        let password = Access {
+            password: true,
+            ..none
+        };
+        let certificates = Access {
+            certificates: true,
+            ..none
+        };
+        let no_auth = |access: Access| Access {
+            no_auth: true,
+            ..access
+        };
+        assert!(none.check(&here).is_ok());
+        assert!(none.check(&there).is_err());
+        for known in [password, certificates] {
+            assert!(known.check(&there).is_ok());
+            assert!(no_auth(known).check(&here).is_err());
+        }
+        assert!(no_auth(none).check(&there).is_ok());
     }
 }

@@ -4,7 +4,9 @@
 
 mod bench;
 mod dial;
+mod secure;
 mod stat;
+mod target;
 
 use std::path::PathBuf;
 
@@ -13,13 +15,26 @@ use crate::failure::Failure;
 /// Flags of the tools.
 #[derive(clap::Args, Debug)]
 pub struct ToolFlags {
-    /// The node: HOST, HOST:PORT or [V6]:PORT
+    /// The node: HOST, HOST:PORT, [V6]:PORT, redis://[:PASSWORD@]HOST:PORT, or by TLS rediss://...
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:7420")]
     pub address: String,
 
     /// File that holds the password
     #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+
+    /// Believe a node whose certificate an authority in this file has signed (PEM)
+    /// [default: what this machine believes]
+    #[arg(long, env = "MEMNODE_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Certificate to show to a node that asks for one (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of --tls-cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 
     /// One JSON object on stdout
     #[arg(short, long)]

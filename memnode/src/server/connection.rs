@@ -8,26 +8,30 @@
 //! What a hostile peer can reach: one error line, and a closed connection.
 
 use std::cell::RefCell;
-use std::io;
-use std::io::ErrorKind::WouldBlock;
+use std::io::{self, ErrorKind::WouldBlock, IoSlice};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use rustix::net::{Shutdown, shutdown};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wire::resp::request::{Limits, Parser, Step};
 
 use super::shared::{Charge, Shared};
-use super::{Client, receive, spin};
+use super::transport::{ROOM_BYTES_MIN, Transport};
+use super::{Client, spin};
 use crate::commands;
 use crate::config::{INPUT_BYTES, REPLY_BYTES_MAX};
 use crate::store::{Out, VALUE_BYTES_MAX};
 
-/// An unfinished request, or a reply nobody takes, ends the connection after this long.
+/// An unfinished request, or a reply nobody takes, ends the connection after this long, and
+/// whatever the peer does in between, when it could have been through at a slow modem's speed.
 const STALL_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The speed of that modem, in bytes per second.
+const SLOWEST_BYTES_PER_S: usize = 64 * 1024;
 
 /// What a refused peer may still send before the connection is closed over it.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -40,6 +44,7 @@ const STRANGER_BYTES_MAX: usize = 16 * 1024;
 
 /// Read at least so much at once into an unfinished request, in bytes.
 const READ_BYTES_MIN: usize = 16 * 1024;
+const _: () = assert!(INPUT_BYTES >= ROOM_BYTES_MIN);
 
 const LIMITS: Limits = Limits {
     bulk_bytes_max: VALUE_BYTES_MAX,
@@ -66,6 +71,8 @@ fn keep_alive(stream: &TcpStream) {
 /// What a worker uses during a turn and no connection keeps.
 struct Scratch {
     input: Box<[u8]>,
+    /// What came by TLS, before it is plain. Empty where there is none.
+    cipher: Vec<u8>,
     parser: Box<Parser>,
     out: Out,
 }
@@ -73,6 +80,7 @@ struct Scratch {
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: vec![0; INPUT_BYTES].into_boxed_slice(),
+        cipher: Vec::new(),
         parser: Box::new(Parser::new(LIMITS)),
         out: Out::new(BURST_BYTES),
     });
@@ -96,7 +104,25 @@ struct Partial {
     bytes: Vec<u8>,
     /// How many more bytes the request needs at least.
     wanted: usize,
+    /// When its first request began to arrive.
+    since: Instant,
     charge: Charge,
+}
+
+/// Replies that the socket did not take.
+struct Unsent {
+    bytes: Vec<u8>,
+    /// Sent already.
+    sent: usize,
+    /// When they began to wait.
+    since: Instant,
+    /// Given back with them.
+    _charge: Charge,
+}
+
+/// How long a peer may take over so many bytes.
+fn patience(bytes: usize) -> Duration {
+    STALL_TIME_MAX + Duration::from_secs((bytes / SLOWEST_BYTES_PER_S) as u64)
 }
 
 /// What to do next.
@@ -124,23 +150,21 @@ struct Progress {
 
 /// One connection.
 pub struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     shared: Arc<Shared>,
     session: Session,
     partial: Option<Partial>,
-    /// Replies that the socket did not take, and from where on.
-    unsent: (Vec<u8>, usize),
-    unsent_charge: Charge,
+    unsent: Option<Unsent>,
     /// When it began.
     since: Instant,
 }
 
 impl Connection {
     /// Takes over a socket that does not block.
-    pub fn new(stream: TcpStream, shared: Arc<Shared>, client: Client) -> Connection {
+    pub fn new(transport: Transport, shared: Arc<Shared>, client: Client) -> Connection {
         // One-block round trips are the point: never wait to fill a packet.
-        let _ = stream.set_nodelay(true);
-        keep_alive(&stream);
+        let _ = transport.socket().set_nodelay(true);
+        keep_alive(transport.socket());
         let authenticated = shared.password.read().is_none();
         let session = Session {
             client,
@@ -148,82 +172,97 @@ impl Connection {
             resp3: false,
             closing: false,
         };
-        let unsent_charge = Charge::new(shared.clone());
         Connection {
-            stream,
+            transport,
             shared,
             session,
             partial: None,
-            unsent: (Vec::new(), 0),
-            unsent_charge,
+            unsent: None,
             since: Instant::now(),
         }
     }
 
     /// Serves until either side ends it.
     pub async fn serve(mut self) {
-        let mut next = Next::Read;
+        // What came with the end of a handshake is here already and wakes nobody.
+        let mut result = match self.transport.is_secure() {
+            true => self.turn(true),
+            false => Ok(Next::Read),
+        };
         loop {
-            let result = match next {
+            let next = match result {
+                Ok(next) => next,
+                Err(error) if error.kind() == WouldBlock => Next::Read,
+                Err(_) => return, // reset by the peer: its business
+            };
+            result = match next {
                 Next::Read => self.wait_and_read().await,
                 Next::Run => self.turn(false),
                 Next::Send => self.wait_and_send().await,
                 Next::Linger => return self.linger().await,
-                Next::Close => return,
-            };
-            next = match result {
-                Ok(next) => next,
-                Err(error) if error.kind() == WouldBlock => Next::Read,
-                Err(_) => return, // reset by the peer: its business
+                Next::Close => return self.transport.farewell(),
             };
         }
     }
 
     async fn wait_and_read(&mut self) -> io::Result<Next> {
+        if self.transport.has_ended() {
+            return Ok(Next::Close);
+        }
         let limit = match (self.session.authenticated, &self.partial) {
             (true, None) => {
-                self.stream.readable().await?;
+                self.transport.socket().readable().await?;
                 return self.turn(true);
             }
-            (true, Some(_)) => STALL_TIME_MAX,
+            (true, Some(partial)) => {
+                let whole = partial.bytes.len() + partial.wanted;
+                patience(whole).saturating_sub(partial.since.elapsed())
+            }
             (false, _) => {
                 let limit = self.shared.config.stranger_time_max;
                 limit.saturating_sub(self.since.elapsed())
             }
         };
-        match timeout(limit, self.stream.readable()).await {
+        match timeout(limit, self.transport.socket().readable()).await {
             Ok(_) => self.turn(true),
             Err(_) => Ok(Next::Close),
         }
     }
 
     async fn wait_and_send(&mut self) -> io::Result<Next> {
-        let (bytes, from) = &mut self.unsent;
-        while *from < bytes.len() {
-            if timeout(STALL_TIME_MAX, self.stream.writable())
-                .await
-                .is_err()
-            {
+        let Some(mut unsent) = self.unsent.take() else {
+            return Ok(self.after_sending());
+        };
+        let limit = patience(unsent.bytes.len() + self.transport.held_bytes());
+        while unsent.sent < unsent.bytes.len() || self.transport.held_bytes() > 0 {
+            let limit = limit.saturating_sub(unsent.since.elapsed());
+            let writable = timeout(limit, self.transport.socket().writable());
+            if writable.await.is_err() {
                 return Ok(Next::Close);
             }
-            match self.stream.try_write(&bytes[*from..]) {
-                Ok(sent) => *from += sent,
+            let rest = &unsent.bytes[unsent.sent..];
+            let sent = match rest.is_empty() {
+                true => self.transport.flush().map(|()| 0),
+                false => self.transport.send(&[IoSlice::new(rest)]),
+            };
+            match sent {
+                Ok(sent) => unsent.sent += sent,
                 Err(error) if error.kind() == WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-        self.unsent = (Vec::new(), 0);
-        self.unsent_charge.resize(0);
         Ok(self.after_sending())
     }
 
     /// Closing over unread input would reset the connection and might destroy our last words.
     async fn linger(mut self) {
-        let _ = self.stream.shutdown().await;
+        self.transport.farewell();
+        let socket = self.transport.socket();
+        let _ = shutdown(socket, Shutdown::Write);
         let drained = async {
             let mut sink = vec![0; READ_BYTES_MIN];
-            while self.stream.readable().await.is_ok() {
-                match self.stream.try_read(&mut sink) {
+            while socket.readable().await.is_ok() {
+                match socket.try_read(&mut sink) {
                     Ok(0) => return,
                     Err(error) if error.kind() != WouldBlock => return,
                     _ => {}
@@ -256,7 +295,9 @@ impl Connection {
     /// The usual turn: nothing left over, whole requests in the worker's own buffer. `false`: the
     /// peer has ended the connection.
     fn turn_fresh(&mut self, scratch: &mut Scratch) -> io::Result<bool> {
-        let received = receive::into_slice(&self.stream, &mut scratch.input)?;
+        let received = self
+            .transport
+            .receive(&mut scratch.input, &mut scratch.cipher)?;
         if received == 0 {
             return Ok(false);
         }
@@ -271,6 +312,7 @@ impl Connection {
                 parser,
                 bytes,
                 wanted: progress.wanted,
+                since: Instant::now(),
                 charge,
             };
             self.keep(partial, &mut scratch.out);
@@ -290,10 +332,14 @@ impl Connection {
     ) -> io::Result<bool> {
         if read {
             // Exactly: doubling would charge a large value twice.
-            partial
-                .bytes
-                .reserve_exact(partial.wanted.max(READ_BYTES_MIN));
-            let received = receive::into_spare(&self.stream, &mut partial.bytes);
+            let least = match self.transport.is_secure() {
+                true => ROOM_BYTES_MIN,
+                false => READ_BYTES_MIN,
+            };
+            partial.bytes.reserve_exact(partial.wanted.max(least));
+            let received = self
+                .transport
+                .receive_more(&mut partial.bytes, &mut scratch.cipher);
             if !matches!(received, Ok(1..)) {
                 self.partial = Some(partial);
                 return received.map(|_| false);
@@ -303,6 +349,9 @@ impl Connection {
         let progress = self.run_all(&mut partial.parser, &partial.bytes, &mut scratch.out);
         partial.bytes.drain(..progress.consumed);
         partial.wanted = progress.wanted;
+        if progress.consumed > 0 {
+            partial.since = Instant::now();
+        }
         if !partial.bytes.is_empty() && !self.session.closing {
             self.keep(partial, &mut scratch.out);
         }
@@ -356,16 +405,22 @@ impl Connection {
     fn send(&mut self, out: &Out) -> io::Result<Next> {
         debug_assert!(out.len() <= BURST_BYTES + REPLY_BYTES_MAX + 64 * 1024);
         let store = &self.shared.store;
-        let (sent, result) = out.send(store, 0, |slices| self.stream.try_write_vectored(slices));
+        let (sent, result) = out.send(store, 0, |slices| self.transport.send(slices));
         match result {
-            Ok(()) => return Ok(self.after_sending()),
-            Err(error) if error.kind() == WouldBlock => {}
-            Err(error) => return Err(error),
+            Ok(()) if self.transport.held_bytes() == 0 => return Ok(self.after_sending()),
+            Err(error) if error.kind() != WouldBlock => return Err(error),
+            _ => {}
         }
-        if !self.unsent_charge.resize(out.len() - sent) {
+        let mut charge = Charge::new(self.shared.clone());
+        if !charge.resize(out.len() - sent + self.transport.held_bytes()) {
             return Ok(Next::Close); // too many clients that do not read their replies
         }
-        self.unsent = (out.rest(store, sent), 0);
+        self.unsent = Some(Unsent {
+            bytes: out.rest(store, sent),
+            sent: 0,
+            since: Instant::now(),
+            _charge: charge,
+        });
         Ok(Next::Send)
     }
 

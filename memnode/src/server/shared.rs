@@ -17,6 +17,7 @@ use super::clients::Clients;
 use crate::commands::COMMANDS;
 use crate::config::{Budget, Config};
 use crate::store::Store;
+use crate::tls::Tls;
 
 /// The common ground of one node.
 pub struct Shared {
@@ -44,6 +45,12 @@ pub struct Shared {
     pub idle_s_max: AtomicU64,
     /// What clients have to say first. Begins as configured.
     pub password: RwLock<Option<Vec<u8>>>,
+    /// What is shown to clients and asked of them. Begins as configured.
+    pub tls: RwLock<Option<Tls>>,
+    /// Connections that ended in their TLS handshake.
+    pub handshakes_failed: AtomicU64,
+    /// The second, since the start, in which such an end was last told. One line a second.
+    handshake_told_s: AtomicU64,
     /// Told to end; the connections that are left are served.
     pub draining: AtomicBool,
     /// Rung by SHUTDOWN.
@@ -71,6 +78,9 @@ impl Shared {
             rate: AtomicU64::new(0),
             idle_s_max: AtomicU64::new(config.idle_time_max.as_secs()),
             password: RwLock::new(config.password.clone()),
+            tls: RwLock::new(config.tls.clone()),
+            handshakes_failed: AtomicU64::new(0),
+            handshake_told_s: AtomicU64::new(u64::MAX),
             draining: AtomicBool::new(false),
             end: Notify::new(),
             config,
@@ -85,11 +95,19 @@ impl Shared {
         })
     }
 
+    /// Counts a handshake that failed; is it time to tell?
+    pub fn handshake_failed(&self) -> bool {
+        self.handshakes_failed.fetch_add(1, Relaxed);
+        let now_s = self.started.elapsed().as_secs();
+        self.handshake_told_s.swap(now_s, Relaxed) != now_s
+    }
+
     /// CONFIG RESETSTAT: what was counted since the start is counted anew.
     pub fn forget_counts(&self) {
         self.store.forget_counts();
         self.commands.store(0, Relaxed);
         self.rejected.store(0, Relaxed);
+        self.handshakes_failed.store(0, Relaxed);
         self.calls.iter().for_each(|calls| calls.store(0, Relaxed));
     }
 
@@ -110,6 +128,7 @@ impl Shared {
             buffered_bytes: self.buffered_bytes.load(Relaxed) as u64,
             expirations: counters.expirations,
             rejected: self.rejected.load(Relaxed),
+            handshakes_failed: self.handshakes_failed.load(Relaxed),
         }
     }
 }

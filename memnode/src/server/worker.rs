@@ -13,9 +13,12 @@ use std::thread;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::connection::Connection;
+use super::transport::Transport;
 use super::{Client, Shared, spin};
+use crate::tls::Tls;
 
 /// A socket that was let in.
 pub struct Admitted {
@@ -111,9 +114,29 @@ async fn serve(admitted: Admitted, shared: Arc<Shared>, count: Count) {
         client,
         place,
     } = admitted;
+    let peer = client.facts.peer;
     match TcpStream::from_std(stream) {
-        Ok(stream) => Connection::new(stream, shared, client).serve().await,
         Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+        Ok(stream) => match shake_hands(stream, &shared).await {
+            Ok(transport) => Connection::new(transport, shared, client).serve().await,
+            Err(error) => {
+                if shared.handshake_failed() {
+                    tracing::warn!(%peer, %error, "a TLS handshake failed");
+                }
+            }
+        },
     }
     drop((place, count));
+}
+
+/// Nothing to do without TLS; with it, a stranger has as long as to say a password.
+async fn shake_hands(stream: TcpStream, shared: &Shared) -> io::Result<Transport> {
+    let Some(acceptor) = shared.tls.read().as_ref().map(Tls::acceptor) else {
+        return Ok(Transport::Plain(stream));
+    };
+    let limit = shared.config.stranger_time_max;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long");
+    timeout(limit, Transport::secure(stream, acceptor))
+        .await
+        .map_err(late)?
 }

@@ -2,13 +2,15 @@
 //!
 //! Used by `memnode stat|ping|bench`. Replies are read as far as these need them.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::ToolFlags;
+use tokio_rustls::rustls;
+
+use super::target::Target;
+use super::{ToolFlags, secure};
 use crate::failure::Failure;
-use crate::listen::Listen;
 use crate::settings::read_password;
 
 /// Nothing takes longer.
@@ -17,9 +19,16 @@ const TIME_MAX: Duration = Duration::from_secs(10);
 /// Largest reply in bytes.
 const REPLY_BYTES_MAX: usize = 16 << 20;
 
+/// First byte of what TLS says to whom it does not understand.
+const TLS_ALERT: u8 = 0x15;
+
+/// A socket, or TLS over it.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
 /// An open connection.
 pub struct Dialled {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Box<dyn Stream>>,
     /// As it was written.
     pub address: String,
 }
@@ -41,33 +50,26 @@ impl Dialled {
     /// # Errors
     /// Cannot be reached, or refuses.
     pub fn open(flags: &ToolFlags) -> Result<Dialled, Failure> {
-        let address = flags.address.clone();
-        let wanted = Listen::parse(&address)?;
-        let mut last = None;
-        let stream = wanted.addresses.iter().find_map(|to| {
-            TcpStream::connect_timeout(to, TIME_MAX)
-                .map_err(|error| last = Some(error))
-                .ok()
-        });
-        let Some(stream) = stream else {
-            let why = last.map_or(String::new(), |error| error.to_string());
-            return Err(Failure::own(
-                format!("cannot reach {address}: {why}"),
-                "no node listens there, or something between refuses",
-                "on that machine: ss -ltn, and memnode --listen HOST:PORT",
-            ));
+        let target = Target::parse(&flags.address)?;
+        // As it was written, but for a password in it.
+        let address = match flags.address.rsplit_once('@') {
+            Some((_, address)) => address.to_string(),
+            None => flags.address.clone(),
         };
-        let ready = stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(TIME_MAX)))
-            .and_then(|()| stream.set_write_timeout(Some(TIME_MAX)));
+        let stream = reach(&target, &address)?;
+        let stream: Box<dyn Stream> = match target.is_secure {
+            true => Box::new(secure::connect(&target.host, stream, flags)?),
+            false => Box::new(stream),
+        };
         let mut node = Dialled {
             reader: BufReader::with_capacity(256 * 1024, stream),
             address,
         };
-        ready.map_err(|error| node.broken(&error.to_string()))?;
-        if let Some(path) = &flags.password_file {
-            let password = read_password(path)?;
+        let password = match &flags.password_file {
+            Some(path) => Some(read_password(path)?),
+            None => target.password,
+        };
+        if let Some(password) = password {
             node.ask(&[b"AUTH", &password])?;
         }
         Ok(node)
@@ -89,8 +91,9 @@ impl Dialled {
     /// # Errors
     /// The connection broke.
     pub fn send(&mut self, requests: &[u8]) -> Result<(), Failure> {
-        let sent = self.reader.get_mut().write_all(requests);
-        sent.map_err(|error| self.broken(&error.to_string()))
+        let stream = self.reader.get_mut();
+        let sent = stream.write_all(requests).and_then(|()| stream.flush());
+        sent.map_err(|error| self.failed(&error))
     }
 
     /// Reads one reply.
@@ -102,7 +105,13 @@ impl Dialled {
         let read = (&mut self.reader)
             .take(64 * 1024)
             .read_until(b'\n', &mut line);
-        read.map_err(|error| self.broken(&error.to_string()))?;
+        read.map_err(|error| self.failed(&error))?;
+        if line.starts_with(b"HTTP/") || line.starts_with(b"<") {
+            return Err(self.web_server());
+        }
+        if line.first() == Some(&TLS_ALERT) {
+            return Err(self.wants_tls("its answer is one of TLS"));
+        }
         let line = String::from_utf8_lossy(&line).into_owned();
         let Some(line) = line.strip_suffix("\r\n") else {
             return Err(self.broken("it closed the connection"));
@@ -115,7 +124,7 @@ impl Dialled {
                 Ok(bytes) if (0..REPLY_BYTES_MAX as i64).contains(&bytes) => {
                     let mut body = vec![0; bytes as usize + 2];
                     let read = self.reader.read_exact(&mut body);
-                    read.map_err(|error| self.broken(&error.to_string()))?;
+                    read.map_err(|error| self.failed(&error))?;
                     body.truncate(bytes as usize);
                     Ok(Reply::Bytes(body))
                 }
@@ -134,7 +143,38 @@ impl Dialled {
         )
     }
 
+    /// The connection failed under way.
+    fn failed(&self, error: &io::Error) -> Failure {
+        let by_tls = error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<rustls::Error>());
+        match by_tls {
+            true => secure::explain(&self.address, error),
+            false => self.broken(&error.to_string()),
+        }
+    }
+
+    fn web_server(&self) -> Failure {
+        Failure::own(
+            format!("{}: it answered as a web server", self.address),
+            "it is no memnode, or the --metrics port of one",
+            "the port of --listen; for the metrics: curl http://HOST:PORT/metrics",
+        )
+    }
+
+    fn wants_tls(&self, why: &str) -> Failure {
+        let host = self.address.trim_start_matches("redis://");
+        Failure::own(
+            format!("{}: {why}", self.address),
+            "it speaks TLS, and was asked without",
+            &format!("rediss://{host}"),
+        )
+    }
+
     fn refused(&self, why: &str) -> Failure {
+        if why.contains("speaks TLS") {
+            return self.wants_tls(why);
+        }
         let (means, instead) = match why.split(' ').next() {
             Some("NOAUTH") => ("it wants its password first", "--password-file FILE"),
             Some("WRONGPASS") => (
@@ -145,6 +185,30 @@ impl Dialled {
         };
         Failure::own(format!("{}: {why}", self.address), means, instead)
     }
+}
+
+/// A socket to the first address that answers, with a deadline for everything.
+fn reach(target: &Target, address: &str) -> Result<TcpStream, Failure> {
+    let mut last = None;
+    let stream = target.listen.addresses.iter().find_map(|to| {
+        TcpStream::connect_timeout(to, TIME_MAX)
+            .map_err(|error| last = Some(error))
+            .ok()
+    });
+    let ready = |stream: TcpStream| {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIME_MAX))?;
+        stream.set_write_timeout(Some(TIME_MAX))?;
+        Ok(stream)
+    };
+    let none = || Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
+    stream.map_or_else(none, ready).map_err(|error: io::Error| {
+        Failure::own(
+            format!("cannot reach {address}: {error}"),
+            "no node listens there, or something between refuses",
+            "on that machine: ss -ltn, and memnode --listen HOST:PORT",
+        )
+    })
 }
 
 /// Appends a command.

@@ -1,0 +1,179 @@
+//! TLS: a node's certificate and key, and whose clients it lets in, from PEM files.
+//!
+//! Called by whoever starts or reloads a node. Files are read and judged here, once, before a
+//! socket is bound; the handshake itself is the transport's (`server::transport`). No session is
+//! ever resumed: every connection shows its certificate, so a new authority counts at once.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::{self, InconsistentKeys, RootCertStore, ServerConfig};
+
+/// What a node shows to its clients, and what it asks of them. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    asks_clients: bool,
+}
+
+/// Why a file cannot be used for TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: TlsProblem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsProblem {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(std::io::Error),
+    /// It is not PEM, or PEM of something else.
+    #[error("there is no {0} in it")]
+    Missing(&'static str),
+    /// The key is locked by a passphrase.
+    #[error("its key is locked by a passphrase")]
+    Locked,
+    /// The certificate belongs to another key.
+    #[error("it is not the key of the certificate")]
+    OtherKey,
+    /// It is PEM, and what is in it makes no sense.
+    #[error("{0}")]
+    Nonsense(String),
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing of the key.
+        let asks_clients = self.asks_clients;
+        write!(f, "Tls {{ asks_clients: {asks_clients} }}")
+    }
+}
+
+impl Tls {
+    /// Reads certificate (with what leads to its authority) and key; with `client_ca`, clients have
+    /// to show a certificate that one of its authorities has signed.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn from_pem(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Tls, TlsError> {
+        let certs = certificates(cert)?;
+        let secret = private_key(key)?;
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| nonsense(cert, error))?;
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(authorities(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = verifier.build().map_err(|error| nonsense(path, error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(certs, secret)
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError {
+                    path: key.to_path_buf(),
+                    problem: TlsProblem::OtherKey,
+                },
+                rustls::Error::InvalidCertificate(_) => nonsense(cert, error),
+                error => nonsense(key, error),
+            })?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Tls {
+            config: Arc::new(config),
+            asks_clients: client_ca.is_some(),
+        })
+    }
+
+    /// Do clients have to show a certificate?
+    #[must_use]
+    pub fn asks_clients(&self) -> bool {
+        self.asks_clients
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.clone())
+    }
+}
+
+/// The certificates in a file, in their order.
+///
+/// # Errors
+/// It cannot be read, or there is none in it.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?)
+        .map(|one| one.map(CertificateDer::into_owned))
+        .collect();
+    match found {
+        Ok(certs) if !certs.is_empty() => Ok(certs),
+        Ok(_) => Err(missing(path, "certificate")),
+        Err(error) => Err(nonsense(path, error)),
+    }
+}
+
+/// The authorities in a file.
+///
+/// # Errors
+/// It cannot be read, there is none in it, or one makes no sense.
+pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for cert in certificates(path)? {
+        roots.add(cert).map_err(|error| nonsense(path, error))?;
+    }
+    Ok(roots)
+}
+
+/// The first private key in a file: PKCS #8, PKCS #1 or SEC1.
+///
+/// # Errors
+/// It cannot be read, or there is none in it that can be used.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read(path)?;
+    let locked = b"ENCRYPTED";
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        _ if text.windows(locked.len()).any(|word| word == locked) => TlsError {
+            path: path.to_path_buf(),
+            problem: TlsProblem::Locked,
+        },
+        PemError::NoItemsFound => missing(path, "private key"),
+        error => nonsense(path, error),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error| TlsError {
+        path: path.to_path_buf(),
+        problem: TlsProblem::Unreadable(error),
+    })
+}
+
+fn missing(path: &Path, what: &'static str) -> TlsError {
+    TlsError {
+        path: path.to_path_buf(),
+        problem: TlsProblem::Missing(what),
+    }
+}
+
+fn nonsense(path: &Path, error: impl fmt::Display) -> TlsError {
+    TlsError {
+        path: path.to_path_buf(),
+        problem: TlsProblem::Nonsense(error.to_string()),
+    }
+}
