@@ -12,6 +12,8 @@ mod fsx;
 mod mariadb;
 #[path = "servers/postgresql.rs"]
 mod postgresql;
+#[path = "servers/restarts.rs"]
+mod restarts;
 #[path = "servers/sqlite3.rs"]
 mod sqlite3;
 #[path = "servers/stores.rs"]

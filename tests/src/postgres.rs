@@ -26,6 +26,7 @@ autovacuum_naptime = 1s
 checkpoint_timeout = 30s
 max_wal_size = 64MB
 min_wal_size = 32MB
+wal_keep_size = 256MB
 log_checkpoints = off
 log_min_messages = warning
 huge_pages = off
