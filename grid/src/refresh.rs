@@ -145,6 +145,12 @@ impl RefreshSlots<'_> {
         })
     }
 
+    /// Slots that somebody has claimed and not given back.
+    pub fn in_use(&self) -> usize {
+        let is_used = |slot: &&RefreshSlot| slot.state.load(Ordering::Relaxed) != FREE;
+        self.0.iter().filter(is_used).count()
+    }
+
     /// Frees the slots that a process now proved dead was writing.
     pub fn release_owner(&self, owner: u16) {
         for slot in self.0 {

@@ -248,6 +248,24 @@ pub struct Percentiles {
     pub p99: Option<f64>,
 }
 
+/// What the regions of a session hold: with no call under way, `operations`, `cells_in_flight` and
+/// `refreshes` are 0, and `slots` are as many as processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionInfo {
+    /// Memory, local cache included.
+    pub bytes: u64,
+    /// Processes that have a place, each as often as it has changed its credentials.
+    pub slots: u64,
+    /// Writes and pins under way, those of dead processes included that wait for their release.
+    pub operations: u64,
+    /// Version cells in which a writer is noted.
+    pub cells_in_flight: u64,
+    /// Version cells taken out of service for the rest of the session.
+    pub cells_poisoned: u64,
+    /// Blocks on their way to the nodes.
+    pub refreshes: u64,
+}
+
 /// All counters of a session, from its start: the object of `stats -j` and `--stats-at-exit`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -310,6 +328,9 @@ pub struct Snapshot {
     /// Globs of the settings, with what they have matched.
     #[serde(default)]
     pub globs: Vec<GlobInfo>,
+    /// What the session's regions hold.
+    #[serde(default)]
+    pub region: RegionInfo,
     /// In mode observe: what serving would have been worth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,

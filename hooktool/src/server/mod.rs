@@ -22,6 +22,7 @@ mod door;
 mod drain;
 mod embedded;
 mod growth;
+mod inventory;
 mod judging;
 mod life;
 mod look;

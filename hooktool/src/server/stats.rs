@@ -16,6 +16,7 @@ use grid::node::NodeState;
 use grid::sync::Ordering;
 
 use super::domain::Domain;
+use super::inventory;
 use super::look;
 use super::members::Member;
 use super::session::Session;
@@ -79,6 +80,7 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
             .fold(0, |sum, node| node.bytes.saturating_add(sum)),
         files: files(&domains, &held),
         globs: session.globs.infos(),
+        region: inventory::of(&domains),
         prediction: (session.config.mode == Mode::Observe)
             .then(|| prediction(&totals, reads, &nodes)),
         nodes,

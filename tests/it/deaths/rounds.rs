@@ -1,7 +1,8 @@
 //! Rounds of kill -9 at random: a process of PostgreSQL, the hook server, the node, while pgbench
 //! runs.
 //!
-//! After each the cluster must be clean, and at the end it must be served again.
+//! After each the cluster must be clean, and nothing of the dead left in the region: no slot, no
+//! operation, no cell. At the end it must be served again.
 //! `RAMGRID_KILL_ROUNDS` makes it longer, `RAMGRID_SEED` other.
 
 use harness::bed::Bed;
@@ -23,10 +24,14 @@ struct Scene<'a> {
     postgres: Postgres,
     hooked: Hooked<'a>,
     dice: Dice,
+    region_bytes: Option<Option<u64>>,
 }
 
 fn line<'a>(bed: &'a Bed, node: &Node) -> Hooked<'a> {
-    bed.hooked().flag("--node", node.addr.to_string())
+    // Without a local cache, which grows and shrinks, the region's memory has one size.
+    bed.hooked()
+        .flag("--node", node.addr.to_string())
+        .flag("--local", "0")
 }
 
 #[test]
@@ -44,6 +49,7 @@ fn random_kills() {
         postgres,
         hooked,
         dice,
+        region_bytes: None,
     };
     let rounds = std::env::var("RAMGRID_KILL_ROUNDS").ok();
     let rounds = rounds.map_or(ROUNDS, |text| text.parse().expect("a number of rounds"));
@@ -86,6 +92,27 @@ impl Scene<'_> {
             _ => self.node.restart(),
         }
         self.postgres.must_be_clean();
+        self.nothing_is_left();
+    }
+
+    /// What the dead had in the region comes back to it, however they died.
+    fn nothing_is_left(&mut self) {
+        let family = || children_of(self.postgres.pid()).len() as u64 + 1;
+        let stats = self
+            .hooked
+            .wait_stats("the dead have left nothing", |stats| {
+                let region = |key: &str| stats.all["region"][key].as_u64().expect("a number");
+                let busy = ["operations", "cells_in_flight", "refreshes"].map(region);
+                busy == [0; 3] && region("slots") <= family()
+            });
+        let bytes = stats.all["region"]["bytes"].as_u64();
+        assert_eq!(
+            *self.region_bytes.get_or_insert(bytes),
+            bytes,
+            "the region's memory is constant"
+        );
+        let poisoned = &stats.all["region"]["cells_poisoned"];
+        assert_eq!(poisoned, 0, "nothing is out of service for good");
     }
 
     fn kill(&mut self, victim: u64) {

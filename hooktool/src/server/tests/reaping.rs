@@ -10,7 +10,7 @@ use grid::writes;
 
 use super::fake_node::FakeNode;
 use super::stage::{Joined, Stage, as_player, eventually, say_and_wait};
-use crate::control::{Request, Response};
+use crate::control::{RegionInfo, Request, Response};
 
 const IDENT: FileIdent = FileIdent {
     dev: 1,
@@ -30,6 +30,13 @@ fn is_calm(joined: &Joined) -> bool {
         calm &= is_quiet(cell.load(Ordering::SeqCst))
     });
     calm
+}
+
+fn inventory(stage: &Stage) -> RegionInfo {
+    let Response::Snapshot(snapshot) = stage.ask(&Request::Snapshot { pid: None }) else {
+        panic!("no snapshot");
+    };
+    snapshot.region
 }
 
 fn begin_write(joined: &Joined) {
@@ -75,6 +82,11 @@ fn a_process_killed_in_the_middle_of_a_write_blocks_nobody_for_ever() {
             .claim(joined.welcome.process, 0)
             .is_none()
     );
+    // A cell for each block, and the file's `writes`.
+    let held = inventory(&stage);
+    assert_eq!((held.operations, held.cells_in_flight), (1, 4));
+    assert_eq!(held.slots, 2);
+    assert!(held.refreshes > 0);
     player.kill();
     eventually("its cells are thawed", || is_calm(&joined));
     eventually("its refresh slots are free", || {
@@ -83,6 +95,11 @@ fn a_process_killed_in_the_middle_of_a_write_blocks_nobody_for_ever() {
             .refresh()
             .claim(joined.welcome.process, 0)
             .is_some()
+    });
+    eventually("nothing of it is left", || {
+        let held = inventory(&stage);
+        // The slot of this test itself, and what it has just claimed.
+        (held.slots, held.refreshes) == (1, 1) && (held.operations, held.cells_in_flight) == (0, 0)
     });
     let record = files.record(found);
     eventually("the stamp of its file is distrusted", || {
