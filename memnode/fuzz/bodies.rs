@@ -11,12 +11,12 @@ use memnode::store::{HugePages, Out, STORE_BYTES_MIN, SetMode, Store};
 /// Replies that are being sent at a time.
 const SENDING_MAX: usize = 3;
 
-/// A store under a sequence of operations of four bytes each (what, which key, how many bytes):
-/// never a wrong byte, never more memory, nothing lost count of, and a reply that is being sent is
-/// what was there when it was asked for.
+/// A store under a sequence of operations of four bytes each (what, which key, how many bytes),
+/// made smaller and larger in between: never a wrong byte, never more memory, nothing lost count
+/// of, and a reply that is being sent is what was there when it was asked for.
 pub fn store(data: &[u8]) {
     for policy in [Eviction::S3Fifo, Eviction::Lru] {
-        let store = Store::reserve(STORE_BYTES_MIN, policy, HugePages::Off).unwrap();
+        let store = Store::reserve(4 * STORE_BYTES_MIN, policy, HugePages::Off).unwrap();
         let mut model: HashMap<u8, Vec<u8>> = HashMap::new();
         let mut sending: Vec<(Out, Vec<u8>)> = Vec::new();
         for (turn, step) in data.chunks_exact(4).enumerate() {
@@ -54,6 +54,11 @@ pub fn store(data: &[u8]) {
                     if sending.len() > SENDING_MAX {
                         sent(&store, sending.remove(0));
                     }
+                }
+                _ if key == 0 => {
+                    // Whoever shrinks waits for what is being sent.
+                    sending.drain(..).for_each(|reply| sent(&store, reply));
+                    store.resize(bytes * 60).unwrap();
                 }
                 _ if bytes == 0 => {
                     store.clear();

@@ -7,6 +7,8 @@
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::host::{self, Idle};
+use crate::lend::Lend;
 use crate::server::CIPHER_BYTES;
 use crate::store::{Eviction, HugePages, STORE_BYTES_MIN, VALUE_BYTES_MAX};
 use crate::tls::Tls;
@@ -56,6 +58,10 @@ const STRANGER_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Config {
     /// All the memory the node may take, in bytes.
     pub memory_bytes: usize,
+    /// Whether it takes and gives back memory as its host has some to spare; `None`: it keeps all.
+    pub lend: Option<Lend>,
+    /// How it learns what its host has to spare.
+    pub host: fn() -> Option<Idle>,
     /// What is thrown away when it is full.
     pub eviction: Eviction,
     /// What clients have to say before anything else; `None` lets everybody in.
@@ -86,6 +92,8 @@ impl Config {
         let affordable = (memory_bytes / MEMORY_BYTES_PER_WORKER).max(1);
         Config {
             memory_bytes,
+            lend: None,
+            host: host::look,
             eviction: Eviction::default(),
             password: None,
             tls: None,

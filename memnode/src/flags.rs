@@ -67,10 +67,18 @@ pub struct Flags {
     #[arg(long, env = "MEMNODE_LISTEN", value_name = "HOST:PORT")]
     pub listen: Option<String>,
 
-    /// All the memory it may take: KiB, MiB, GiB or bytes; auto is half of what is available when
-    /// it starts [default: auto]
+    /// All the memory it may take: KiB, MiB, GiB or bytes; auto takes what the host has to spare
+    /// and gives it back when others need it [default: auto]
     #[arg(long, env = "MEMNODE_MEMORY", value_name = "SIZE|auto")]
     pub memory: Option<String>,
+
+    /// With --memory auto: what it keeps whatever the host needs [default: 64MiB]
+    #[arg(long, env = "MEMNODE_MEMORY_FLOOR", value_name = "SIZE")]
+    pub memory_floor: Option<String>,
+
+    /// With --memory auto: what it takes at most [default: half of the host's memory]
+    #[arg(long, env = "MEMNODE_MEMORY_CEILING", value_name = "SIZE")]
+    pub memory_ceiling: Option<String>,
 
     /// What is thrown away when memory is full [default: s3fifo]
     #[arg(long, env = "MEMNODE_EVICTION", value_name = "s3fifo|lru")]

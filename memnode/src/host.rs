@@ -1,19 +1,73 @@
-//! What the host has: all memory, memory to spare, and the limit of this process's cgroup.
+//! What the host has: all memory, memory to spare, and the limits of this process's cgroups.
 //!
-//! Called by `settings`. Reads /proc and /sys once; a file that is missing is no limit.
+//! Called by the program's settings and by `lend`. Reads /proc and /sys; a file that is missing is
+//! no limit. What it never does: change anything.
 
 use std::fs;
+use std::time::Duration;
+
+/// One look at what the host has to spare, as this process may use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// All memory there is, or that the tightest cgroup allows, in bytes.
+    pub total_bytes: u64,
+    /// What programs could have without anybody losing what is in use, in bytes.
+    pub available_bytes: u64,
+    /// What holds nothing at all, in bytes.
+    pub free_bytes: u64,
+    /// How long some program has waited for memory since the start; zero where it is not counted.
+    pub stalled: Duration,
+}
+
+/// A cgroup with a limit. All in bytes.
+struct Limited {
+    limit: u64,
+    used: u64,
+    /// Page cache that nobody asked for lately.
+    inactive: u64,
+    /// Where its pressure is told, if it is.
+    pressure: String,
+}
 
 /// All memory this process could ever have, in bytes: the machine's, or its cgroup's if smaller.
+#[must_use]
 pub fn memory_bytes() -> Option<u64> {
-    let machine = meminfo_bytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
-    Some(machine.min(cgroup_bytes().unwrap_or(u64::MAX)))
+    look().map(|idle| idle.total_bytes)
 }
 
 /// What nobody needs right now, in bytes.
+#[must_use]
 pub fn available_bytes() -> Option<u64> {
-    let machine = meminfo_bytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
-    Some(machine.min(cgroup_bytes().unwrap_or(u64::MAX)))
+    look().map(|idle| idle.available_bytes)
+}
+
+/// Looks; `None` where there is no /proc.
+#[must_use]
+pub fn look() -> Option<Idle> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let mut idle = Idle {
+        total_bytes: meminfo_bytes(&text, "MemTotal:")?,
+        available_bytes: meminfo_bytes(&text, "MemAvailable:")?,
+        free_bytes: meminfo_bytes(&text, "MemFree:")?,
+        stalled: Duration::ZERO,
+    };
+    let mut pressure = "/proc/pressure/memory".to_string();
+    for group in limited() {
+        if group.limit < idle.total_bytes {
+            idle.total_bytes = group.limit;
+            pressure = group.pressure;
+        }
+        let free = group.limit.saturating_sub(group.used);
+        idle.free_bytes = idle.free_bytes.min(free);
+        idle.available_bytes = idle.available_bytes.min(free + group.inactive);
+    }
+    let told =
+        fs::read_to_string(pressure).or_else(|_| fs::read_to_string("/proc/pressure/memory"));
+    idle.stalled = told
+        .ok()
+        .and_then(|text| stalled(&text))
+        .unwrap_or_default();
+    Some(idle)
 }
 
 fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
@@ -25,32 +79,56 @@ fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// The tightest limit of the cgroups this process is in (version 2, then version 1).
-fn cgroup_bytes() -> Option<u64> {
-    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let limit = |line: &str| {
-        let (hierarchy, path) = line.split_once(':')?.1.split_once(':')?;
-        let (root, file) = match hierarchy {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            names if names.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            }
-            _ => return None,
-        };
-        tightest(root, path, file)
-    };
-    membership.lines().filter_map(limit).min()
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=57271944` and a line for `full`: microseconds.
+fn stalled(text: &str) -> Option<Duration> {
+    let line = text.lines().find(|line| line.starts_with("some "))?;
+    let total = line.rsplit_once("total=")?.1.trim().parse().ok()?;
+    Some(Duration::from_micros(total))
 }
 
-/// The smallest number in `file` on the way from the cgroup up to the root.
-fn tightest(root: &str, path: &str, file: &str) -> Option<u64> {
-    let mut limits = Vec::new();
+/// The cgroups this process is in that have a limit, with all above them (version 2 and 1).
+fn limited() -> Vec<Limited> {
+    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut found = Vec::new();
+    for line in membership.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        if names.is_empty() {
+            let files = ["memory.max", "memory.current", "inactive_file"];
+            upwards("/sys/fs/cgroup", path, files, &mut found);
+        } else if names.split(',').any(|name| name == "memory") {
+            let files = [
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            ];
+            upwards("/sys/fs/cgroup/memory", path, files, &mut found);
+        }
+    }
+    found
+}
+
+/// Every cgroup with a limit from `path` up to the root; `files`: its limit, its usage, and the
+/// name of its inactive page cache in `memory.stat`.
+fn upwards(root: &str, path: &str, files: [&str; 3], found: &mut Vec<Limited>) {
     let mut path = path.trim_matches('/');
     loop {
-        let text = fs::read_to_string(format!("{root}/{path}/{file}")).unwrap_or_default();
-        limits.extend(text.trim().parse::<u64>().ok());
+        let read = |file: &str| fs::read_to_string(format!("{root}/{path}/{file}"));
+        let number = |file: &str| read(file).ok()?.trim().parse::<u64>().ok();
+        if let (Some(limit), Some(used)) = (number(files[0]), number(files[1])) {
+            let stat = read("memory.stat").unwrap_or_default();
+            let inactive = stat
+                .lines()
+                .find_map(|line| line.strip_prefix(files[2])?.trim().parse().ok());
+            found.push(Limited {
+                limit,
+                used,
+                inactive: inactive.unwrap_or(0),
+                pressure: format!("{root}/{path}/memory.pressure"),
+            });
+        }
         if path.is_empty() {
-            return limits.into_iter().min();
+            return;
         }
         path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     }
@@ -67,9 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn meminfo_is_read() {
+    fn the_kernels_words_are_understood() {
         let text = "MemTotal:        2048 kB\nMemAvailable:    1024 kB\n";
         assert_eq!(meminfo_bytes(text, "MemAvailable:"), Some(1024 * 1024));
         assert_eq!(meminfo_bytes(text, "SwapTotal:"), None);
+        let text = "some avg10=0.00 avg60=0.00 avg300=0.00 total=57271944\nfull avg10=0 total=1\n";
+        assert_eq!(stalled(text), Some(Duration::from_micros(57_271_944)));
+        assert_eq!(stalled("nonsense"), None);
     }
 }

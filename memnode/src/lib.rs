@@ -14,6 +14,8 @@
 
 mod commands;
 mod config;
+pub mod host;
+mod lend;
 pub mod metrics;
 mod reply;
 mod server;
@@ -22,6 +24,7 @@ pub mod store;
 pub mod tls;
 
 pub use config::{Budget, Config, MEMORY_BYTES_MIN};
+pub use lend::Lend;
 pub use server::{Node, NodeError, Stats, run};
 pub use store::{Eviction, HugePages};
 pub use tls::{Tls, TlsError, TlsProblem};

@@ -6,7 +6,6 @@
 
 mod failure;
 mod flags;
-mod host;
 mod http;
 mod listen;
 mod replay;

@@ -10,7 +10,7 @@ use crate::Stats;
 type Metric = (&'static str, &'static str, &'static str, fn(&Stats) -> u64);
 
 /// All of them. What is only counted up ends in `_total`.
-const METRICS: [Metric; 14] = [
+const METRICS: [Metric; 15] = [
     ("memnode_items", "gauge", "Blocks held now.", |s| s.items),
     (
         "memnode_used_bytes",
@@ -27,8 +27,14 @@ const METRICS: [Metric; 14] = [
     (
         "memnode_memory_limit_bytes",
         "gauge",
-        "All it may take (--memory).",
+        "All it may take now.",
         |s| s.memory_bytes,
+    ),
+    (
+        "memnode_given_back_bytes_total",
+        "counter",
+        "Blocks given back to a host in need.",
+        |s| s.given_back_bytes,
     ),
     (
         "memnode_buffered_bytes",

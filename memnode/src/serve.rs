@@ -30,6 +30,7 @@ pub fn serve(settings: &Settings, flags: &Flags) -> Result<(), Failure> {
         grace: settings.grace,
         shutdown_allowed: true,
         password: settings.password.clone(),
+        lend: settings.lend,
         tls: settings.tls.clone(),
         ..Config::new(settings.memory_bytes)
     };
@@ -49,7 +50,15 @@ pub fn serve(settings: &Settings, flags: &Flags) -> Result<(), Failure> {
                 }
             });
         }
-        let memory = memnode::size::format(settings.memory_bytes as u64);
+        let size = |bytes: usize| memnode::size::format(bytes as u64);
+        let memory = match settings.lend {
+            None => size(settings.memory_bytes),
+            Some(lend) => format!(
+                "{} to {}",
+                size(lend.floor_bytes),
+                size(settings.memory_bytes)
+            ),
+        };
         let (tls, eviction) = (settings.tls.is_some(), settings.eviction.name());
         tracing::info!(%address, %memory, eviction, tls, "serving");
         if settings.password.is_some() && !tls && !address.ip().is_loopback() {

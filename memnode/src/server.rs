@@ -27,6 +27,7 @@ pub(crate) use shared::Shared;
 pub(crate) use transport::CIPHER_BYTES;
 
 use crate::config::{Budget, Config, MEMORY_BYTES_MIN};
+use crate::lend::Lending;
 use crate::tls::Tls;
 use worker::{Admitted, Worker};
 
@@ -82,8 +83,10 @@ pub struct Stats {
     pub commands: u64,
     /// Connections open now.
     pub connections: u64,
-    /// All the memory it may take, in bytes.
+    /// All the memory it may take now, in bytes.
     pub memory_bytes: u64,
+    /// Blocks that were given back to the host because it needed the memory, in bytes.
+    pub given_back_bytes: u64,
     /// What connections hold beyond their turn: unfinished requests, unsent replies. In bytes.
     pub buffered_bytes: u64,
     /// Blocks given up because their time had come.
@@ -195,6 +198,7 @@ impl Node {
             .map(|index| Worker::start(index, self.shared.clone(), stopped.clone()))
             .collect();
         let workers = workers?;
+        let lending = Lending::start(&self.shared)?;
         let gently = tokio::select! {
             () = accept_all(&listener, &self.shared, &workers) => false,
             () = look_around(&self.shared) => false,
@@ -205,6 +209,7 @@ impl Node {
         if gently {
             self.drain().await;
         }
+        lending.into_iter().for_each(Lending::end);
         let _ = stop.send(true);
         for worker in workers {
             worker.join().await;

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memnode::{Eviction, HugePages, MEMORY_BYTES_MIN, Tls, size};
+use memnode::{Eviction, HugePages, Lend, MEMORY_BYTES_MIN, Tls, host, size};
 
 use crate::failure::{self, Failure};
 use crate::flags::Flags;
-use crate::host;
 use crate::listen::{DEFAULT_LISTEN, Listen};
 
 /// Read if it is there and no other file is named.
@@ -20,9 +19,11 @@ const DEFAULT_FILE: &str = "/etc/ramgrid/memnode.toml";
 /// Largest password in bytes.
 const PASSWORD_BYTES_MAX: usize = 512;
 
-/// `auto`: this share of what is available when the node starts. The rest is for whoever owns the
-/// machine; a node that follows the host's needs up and down takes the place of this constant.
+/// `auto`: this share of what is available when the node starts, and of the host's memory at most.
 const AUTO_SHARE: u64 = 2;
+
+/// `auto`: what it keeps whatever the host needs, unless told otherwise.
+const FLOOR: &str = "64MiB";
 
 /// Everything a node needs to know, in a form that can be acted on.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Settings {
     pub listen: Listen,
     /// All the memory the node may take, in bytes.
     pub memory_bytes: usize,
+    /// How it follows its host, if it does.
+    pub lend: Option<Lend>,
     /// What is thrown away when memory is full.
     pub eviction: Eviction,
     /// Whether blocks lie on huge pages.
@@ -55,6 +58,8 @@ pub struct Settings {
 struct File {
     listen: Option<String>,
     memory: Option<String>,
+    memory_floor: Option<String>,
+    memory_ceiling: Option<String>,
     eviction: Option<String>,
     hugepages: Option<String>,
     idle_timeout: Option<u64>,
@@ -93,17 +98,27 @@ impl Settings {
             no_auth: flags.no_auth || file.no_auth,
         };
         access.check(&listen)?;
-        let memory = flags
-            .memory
-            .or(file.memory)
-            .unwrap_or_else(|| "auto".to_string());
+        let memory = Memory {
+            text: flags.memory.or(file.memory),
+            floor: flags.memory_floor.or(file.memory_floor),
+            ceiling: flags.memory_ceiling.or(file.memory_ceiling),
+        };
+        let (memory_bytes, lend) = memory.judge()?;
         let eviction = flags.eviction.or(file.eviction);
         let metrics = flags.metrics.or(file.metrics);
         let huge_pages = flags.hugepages.or(file.hugepages);
+        if lend.is_some() && huge_pages.as_deref() == Some("require") {
+            return Err(Failure::usage(
+                "--hugepages require and --memory auto contradict each other",
+                "reserved pages are no use to others, so they cannot be lent for a while",
+                "memnode --memory SIZE --hugepages require",
+            ));
+        }
         let idle_s_max = flags.idle_timeout.or(file.idle_timeout).unwrap_or(0);
         Ok(Settings {
             listen,
-            memory_bytes: memory_bytes(&memory)?,
+            memory_bytes,
+            lend,
             eviction: eviction.map_or(Ok(Eviction::default()), |name| read_eviction(&name))?,
             huge_pages: huge_pages
                 .map_or(Ok(HugePages::default()), |name| read_huge_pages(&name))?,
@@ -276,17 +291,62 @@ fn read_huge_pages(name: &str) -> Result<HugePages, Failure> {
     })
 }
 
-fn memory_bytes(text: &str) -> Result<usize, Failure> {
+/// What was said about memory.
+#[derive(Default)]
+struct Memory {
+    text: Option<String>,
+    floor: Option<String>,
+    ceiling: Option<String>,
+}
+
+impl Memory {
+    /// How much it is at most, and how the node follows its host, if it does.
+    fn judge(self) -> Result<(usize, Option<Lend>), Failure> {
+        let text = self.text.unwrap_or_else(|| "auto".to_string());
+        if text != "auto" {
+            if self.floor.is_some() || self.ceiling.is_some() {
+                return Err(Failure::usage(
+                    format!("--memory {text} has no floor and no ceiling"),
+                    "a size is a promise; only auto goes up and down",
+                    "memnode --memory auto --memory-floor 1GiB --memory-ceiling 8GiB",
+                ));
+            }
+            return Ok((memory_bytes("--memory", &text)?, None));
+        }
+        let whole = |bytes: u64| size::format(bytes & !((1 << 20) - 1));
+        let half = host::memory_bytes().unwrap_or(0) / AUTO_SHARE;
+        let ceiling = self.ceiling.unwrap_or_else(|| whole(half));
+        let ceiling_bytes = memory_bytes("--memory-ceiling", &ceiling)?;
+        let named = self.floor.is_some();
+        let floor = self.floor.unwrap_or_else(|| FLOOR.to_string());
+        let floor_bytes = memory_bytes("--memory-floor", &floor)?;
+        if named && floor_bytes > ceiling_bytes {
+            return Err(Failure::usage(
+                format!("--memory-floor {floor} is over --memory-ceiling {ceiling}"),
+                "the floor is what it keeps, the ceiling what it takes",
+                &format!("memnode --memory-floor {ceiling} --memory-ceiling {floor}"),
+            ));
+        }
+        let floor_bytes = floor_bytes.min(ceiling_bytes);
+        let available = host::available_bytes().unwrap_or(0) / AUTO_SHARE;
+        let begin_bytes = usize::try_from(available).unwrap_or(usize::MAX);
+        let begin_bytes = begin_bytes.clamp(floor_bytes, ceiling_bytes);
+        let lend = Lend {
+            floor_bytes,
+            begin_bytes,
+        };
+        Ok((ceiling_bytes, Some(lend)))
+    }
+}
+
+fn memory_bytes(flag: &str, text: &str) -> Result<usize, Failure> {
     let least = MEMORY_BYTES_MIN as u64;
     let refuse = |means: String, instead: String| {
-        let what = format!("--memory {text} cannot be");
-        Failure::usage(what, means, &format!("memnode --memory {instead}"))
+        let what = format!("{flag} {text} cannot be");
+        Failure::usage(what, means, &format!("memnode {flag} {instead}"))
     };
     let most = host::memory_bytes().unwrap_or(u64::MAX);
-    let bytes = match text {
-        "auto" => (host::available_bytes().unwrap_or(0) / AUTO_SHARE) & !((1 << 20) - 1),
-        text => size::parse(text).map_err(|hint| refuse(hint, example(text)))?,
-    };
+    let bytes = size::parse(text).map_err(|hint| refuse(hint, example(text)))?;
     if bytes < least {
         let means = format!("a node needs at least {}", size::format(least));
         return Err(refuse(means, size::format(least)));
@@ -321,13 +381,44 @@ mod tests {
             ("9999999GiB", "this host has"),
             ("lots", "try: memnode --memory 8GiB"),
         ] {
-            let failure = memory_bytes(text).unwrap_err();
+            let memory = Memory {
+                text: Some(text.to_string()),
+                ..Memory::default()
+            };
+            let failure = memory.judge().unwrap_err();
             let shown = failure.to_string();
             assert!(shown.contains(words), "{shown}");
             assert_eq!((failure.status, shown.lines().count()), (2, 3));
         }
-        assert_eq!(memory_bytes("16MiB").unwrap(), 16 << 20);
-        assert!(memory_bytes("auto").unwrap() >= MEMORY_BYTES_MIN);
+        assert_eq!(memory_bytes("--memory", "16MiB").unwrap(), 16 << 20);
+        let (most, lend) = Memory::default().judge().unwrap();
+        let lend = lend.unwrap();
+        assert!(MEMORY_BYTES_MIN <= lend.floor_bytes && lend.floor_bytes <= lend.begin_bytes);
+        assert!(lend.begin_bytes <= most);
+    }
+
+    #[test]
+    fn a_floor_belongs_to_auto_and_lies_under_the_ceiling() {
+        let told = |text: &str, floor: &str, ceiling: &str| {
+            let memory = Memory {
+                text: Some(text.to_string()),
+                floor: Some(floor.to_string()),
+                ceiling: Some(ceiling.to_string()),
+            };
+            memory.judge().map_err(|failure| failure.to_string())
+        };
+        assert!(
+            told("1GiB", "16MiB", "32MiB")
+                .unwrap_err()
+                .contains("a promise")
+        );
+        assert!(
+            told("auto", "32MiB", "16MiB")
+                .unwrap_err()
+                .contains("is over")
+        );
+        let (most, lend) = told("auto", "16MiB", "32MiB").unwrap();
+        assert_eq!((most, lend.unwrap().floor_bytes), (32 << 20, 16 << 20));
     }
 
     #[test]

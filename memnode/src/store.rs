@@ -24,9 +24,11 @@ mod conformance;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use arena::HugePages;
 pub use eviction::Eviction;
@@ -46,6 +48,9 @@ const SHARDS_MAX: usize = 16;
 
 /// A shard is not made smaller than this, so that the largest value does not empty it.
 const SHARD_BYTES_MIN: usize = 8 * VALUE_BYTES_MAX;
+
+/// A shard that gives back keeps so much.
+const SHRUNK_SHARD_BYTES: usize = 4 * VALUE_BYTES_MAX;
 
 /// Smallest store in bytes: the largest value and then some.
 pub const STORE_BYTES_MIN: usize = 2 * VALUE_BYTES_MAX;
@@ -90,8 +95,12 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     /// Keyed at random, so that nobody can aim at one bucket.
     hasher: RandomState,
-    /// What the store takes when full, index included, in bytes.
-    capacity_bytes: usize,
+    /// What the store may take now, index included, in bytes.
+    capacity_bytes: AtomicUsize,
+    /// What it was reserved for, in bytes.
+    reserved_bytes: usize,
+    /// One resize at a time.
+    resizing: Mutex<()>,
 }
 
 impl Store {
@@ -113,7 +122,9 @@ impl Store {
                 .collect(),
             arena,
             hasher: RandomState::new(),
-            capacity_bytes: bytes,
+            capacity_bytes: AtomicUsize::new(bytes),
+            reserved_bytes: bytes,
+            resizing: Mutex::new(()),
         })
     }
 
@@ -125,10 +136,47 @@ impl Store {
         self.arena.lock()
     }
 
-    /// What the store takes when full, index included, in bytes.
+    /// What the store may take now, index included, in bytes.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
-        self.capacity_bytes
+        self.capacity_bytes.load(Relaxed)
+    }
+
+    /// Least that [`Store::resize`] goes to: the largest value, what may be pinned, and as much
+    /// again, in every shard.
+    #[must_use]
+    pub fn resize_bytes_min(&self) -> usize {
+        (self.shards.len() * SHRUNK_SHARD_BYTES).min(self.reserved_bytes)
+    }
+
+    /// Changes how much it may take, index included, up to what was reserved. What is over goes
+    /// back to the kernel, the coldest blocks first; the caller waits for that, others do not.
+    ///
+    /// # Errors
+    /// The kernel does not take the memory back.
+    pub fn resize(&self, bytes: usize) -> io::Result<()> {
+        let _alone = self.resizing.lock();
+        let bytes = bytes.clamp(self.resize_bytes_min(), self.reserved_bytes);
+        let per_shard = bytes / self.shards.len() / (CHUNK_BYTES + INDEX_BYTES_PER_CHUNK);
+        let chunks = u32::try_from(per_shard).unwrap_or(u32::MAX - 1);
+        self.capacity_bytes.store(bytes, Relaxed);
+        let mut outcome = Ok(());
+        for place in &self.shards {
+            let mut shard = place.lock();
+            if chunks >= shard.chunks() {
+                shard.grow(chunks);
+                continue;
+            }
+            shard.begin_shrink(chunks);
+            loop {
+                match shard.shrink_step() {
+                    Ok(true) => break,
+                    Ok(false) => MutexGuard::bump(&mut shard), // who waits comes first
+                    Err(error) => outcome = Err(error),
+                }
+            }
+        }
+        outcome
     }
 
     /// What the items take now, index included, in bytes.
@@ -141,7 +189,13 @@ impl Store {
     /// shard, all workers together, so that what comes next always finds room.
     #[must_use]
     pub fn lease_bytes_max(&self, workers: usize) -> usize {
-        self.capacity_bytes / self.shards.len() / 8 / workers.max(1)
+        self.reserved_bytes / self.shards.len() / 8 / workers.max(1)
+    }
+
+    /// The same for a store that may be made smaller.
+    #[must_use]
+    pub fn lease_bytes_min(&self, workers: usize) -> usize {
+        self.resize_bytes_min() / self.shards.len() / 8 / workers.max(1)
     }
 
     /// The counters of all shards together.

@@ -39,7 +39,7 @@ fn settings(context: &Context<'_>) -> Vec<(&'static str, String)> {
         ("appendonly", "no".to_string()),
         ("databases", "1".to_string()),
         ("maxclients", shared.budget.connections_max.to_string()),
-        ("maxmemory", shared.config.memory_bytes.to_string()),
+        ("maxmemory", shared.memory_bytes().to_string()),
         ("maxmemory-policy", policy.to_string()),
         (
             "proto-max-bulk-len",

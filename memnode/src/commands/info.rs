@@ -99,7 +99,8 @@ fn memory(shared: &Shared, text: &mut String) -> std::fmt::Result {
         "used_memory_buffers:{}\r\n",
         shared.buffered_bytes.load(Relaxed)
     )?;
-    write!(text, "maxmemory:{}\r\n", shared.config.memory_bytes)?;
+    write!(text, "maxmemory:{}\r\n", stats.memory_bytes)?;
+    write!(text, "memnode_given_back:{}\r\n", stats.given_back_bytes)?;
     write!(
         text,
         "used_memory_human:{:.2}M\r\n",

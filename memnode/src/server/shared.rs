@@ -16,7 +16,7 @@ use super::Stats;
 use super::clients::Clients;
 use crate::commands::COMMANDS;
 use crate::config::{Budget, Config};
-use crate::store::Store;
+use crate::store::{HugePages, Store};
 use crate::tls::Tls;
 
 /// The common ground of one node.
@@ -51,6 +51,8 @@ pub struct Shared {
     pub handshakes_failed: AtomicU64,
     /// The second, since the start, in which such an end was last told. One line a second.
     handshake_told_s: AtomicU64,
+    /// Bytes of blocks that were given back to the host.
+    given_back_bytes: AtomicU64,
     /// Told to end; the connections that are left are served.
     pub draining: AtomicBool,
     /// Rung by SHUTDOWN.
@@ -69,10 +71,21 @@ impl Shared {
     /// # Errors
     /// The kernel does not give the memory.
     pub fn new(config: Config, budget: Budget) -> io::Result<Shared> {
-        let store = Store::reserve(budget.store_bytes, config.eviction, config.huge_pages)?;
+        let huge_pages = match (config.lend, config.huge_pages) {
+            // Reserved ones are no use to anybody else: nothing to lend.
+            (Some(_), HugePages::Try) => HugePages::Transparent,
+            (_, wish) => wish,
+        };
+        let store = Store::reserve(budget.store_bytes, config.eviction, huge_pages)?;
+        let mut lease_bytes_max = store.lease_bytes_max(config.workers);
+        if let Some(lend) = config.lend {
+            let fixed_bytes = config.memory_bytes - budget.store_bytes;
+            store.resize(lend.begin_bytes.saturating_sub(fixed_bytes))?;
+            lease_bytes_max = store.lease_bytes_min(config.workers);
+        }
         let calls = COMMANDS.iter().map(|_| AtomicU64::new(0)).collect();
         Ok(Shared {
-            lease_bytes_max: store.lease_bytes_max(config.workers),
+            lease_bytes_max,
             store,
             calls,
             rate: AtomicU64::new(0),
@@ -81,6 +94,7 @@ impl Shared {
             tls: RwLock::new(config.tls.clone()),
             handshakes_failed: AtomicU64::new(0),
             handshake_told_s: AtomicU64::new(u64::MAX),
+            given_back_bytes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             end: Notify::new(),
             config,
@@ -100,6 +114,17 @@ impl Shared {
         self.handshakes_failed.fetch_add(1, Relaxed);
         let now_s = self.started.elapsed().as_secs();
         self.handshake_told_s.swap(now_s, Relaxed) != now_s
+    }
+
+    /// Counts bytes of blocks that were given back to the host.
+    pub fn gave_back(&self, bytes: u64) {
+        self.given_back_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// All the memory it may take now, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let fixed_bytes = self.config.memory_bytes - self.budget.store_bytes;
+        (fixed_bytes + self.store.capacity_bytes()) as u64
     }
 
     /// CONFIG RESETSTAT: what was counted since the start is counted anew.
@@ -124,7 +149,8 @@ impl Shared {
             sets: counters.sets,
             commands: self.commands.load(Relaxed),
             connections: self.clients.len() as u64,
-            memory_bytes: self.config.memory_bytes as u64,
+            memory_bytes: self.memory_bytes(),
+            given_back_bytes: self.given_back_bytes.load(Relaxed),
             buffered_bytes: self.buffered_bytes.load(Relaxed) as u64,
             expirations: counters.expirations,
             rejected: self.rejected.load(Relaxed),

@@ -14,9 +14,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
-use rustix::mm::{MlockFlags, mlock_with};
+use rustix::mm::{Advice as Wish, MlockFlags, madvise, mlock_with, munlock};
+
+/// Largest ordinary page of the machines this runs on, in bytes.
+pub const PAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Pages of the size of most machines' huge pages, as a power of two.
 const HUGE_LOG2: u8 = 21;
@@ -27,6 +32,8 @@ pub enum HugePages {
     /// Reserved ones (`vm.nr_hugepages`) if there are enough, else transparent ones. The default.
     #[default]
     Try,
+    /// Transparent ones only.
+    Transparent,
     /// Reserved ones, or the node does not start.
     Require,
     /// Ordinary pages only.
@@ -51,6 +58,8 @@ pub struct Arena {
     map: MmapRaw,
     /// On reserved huge pages, which the kernel never swaps.
     reserved: bool,
+    /// Kept out of swap.
+    locked: AtomicBool,
 }
 
 /// Bytes of a pinned item's value.
@@ -75,7 +84,7 @@ impl Arena {
     /// huge pages where they are required.
     pub fn reserve(bytes: usize, huge: HugePages) -> io::Result<Arc<Arena>> {
         let reserved = match huge {
-            HugePages::Off => None,
+            HugePages::Off | HugePages::Transparent => None,
             HugePages::Try => map_reserved(bytes).ok(),
             HugePages::Require => Some(map_reserved(bytes)?),
         };
@@ -90,6 +99,7 @@ impl Arena {
         Ok(Arc::new(Arena {
             map: MmapRaw::from(map),
             reserved: on_reserved,
+            locked: AtomicBool::new(false),
         }))
     }
 
@@ -106,7 +116,40 @@ impl Arena {
         // SAFETY: the range is exactly the mapping owned by `self.map`, alive during the call;
         // locking changes where pages may be (not in swap), never what they hold.
         unsafe { mlock_with(start, bytes, MlockFlags::ONFAULT) }?;
+        self.locked.store(true, Relaxed);
         Ok(())
+    }
+
+    /// Gives the whole pages of a range back to the kernel; they read as zeros from then on.
+    /// Called by `Part`, for bytes of its own that nobody needs.
+    fn give_back(&self, start: usize, end: usize) -> io::Result<()> {
+        let page = match self.reserved {
+            true => 1 << HUGE_LOG2,
+            false => PAGE_BYTES_MAX,
+        };
+        let (start, end) = (start.next_multiple_of(page), end / page * page);
+        if start >= end {
+            return Ok(());
+        }
+        assert!(end <= self.map.len(), "inside the mapping");
+        // SAFETY: inside the mapping (checked), so the pointer stays in it.
+        let (at, bytes) = (
+            unsafe { self.map.as_mut_ptr().add(start) }.cast(),
+            end - start,
+        );
+        let locked = self.locked.load(Relaxed);
+        if locked {
+            // SAFETY: the range is mapped; unlocking changes where pages may be, not their bytes.
+            unsafe { munlock(at, bytes) }?;
+        }
+        // SAFETY: the pages belong to one `Part`, whose owner has lent it to us mutably and says
+        // that no item, and so no span, has bytes in them: what they hold may be lost.
+        let given = unsafe { madvise(at, bytes, Wish::LinuxDontNeed) };
+        if locked {
+            // SAFETY: as above. A refusal leaves pages that may be swapped, as without the lock.
+            let _ = unsafe { mlock_with(at, bytes, MlockFlags::ONFAULT) };
+        }
+        Ok(given?)
     }
 
     /// Cuts the mapping into `count` parts of `bytes` each.
@@ -143,7 +186,7 @@ fn map_ordinary(bytes: usize, huge: HugePages) -> io::Result<MmapMut> {
     // Large pages spare TLB misses, and are given only where they are wanted.
     let wish = match huge {
         HugePages::Off => Advice::NoHugePage,
-        HugePages::Try | HugePages::Require => Advice::HugePage,
+        _ => Advice::HugePage,
     };
     let _ = map.advise(wish);
     Ok(map)
@@ -171,6 +214,20 @@ impl Part {
         // SAFETY: inside the mapping (checked), which `self.arena` keeps alive; this part is the
         // only one with this range (rule 1), and no span covers these bytes (rule 2).
         unsafe { std::slice::from_raw_parts_mut(start, bytes) }
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives the whole pages between two places back to the kernel. No item may have bytes there.
+    ///
+    /// # Errors
+    /// The kernel does not take them.
+    pub fn give_back(&mut self, from: usize, end: usize) -> io::Result<()> {
+        self.checked(from, end - from);
+        self.arena.give_back(self.start + from, self.start + end)
     }
 
     /// Names bytes that are about to be pinned, for [`Arena::pinned`].

@@ -221,3 +221,86 @@ fn several_threads_agree() {
         check_within_memory(&store);
     }
 }
+
+#[test]
+fn a_store_that_shrinks_keeps_the_hottest_and_gives_its_memory_back() {
+    // Down in steps and up again, with other threads at work: no wrong byte, nothing lost count of.
+    for policy in POLICIES {
+        let store = Store::reserve(64 << 20, policy, HugePages::Off).unwrap();
+        let key = |n: u32| n.to_le_bytes();
+        let value = |n: u32| vec![n as u8; 1000 + n as usize % 7000];
+        (0..20_000).for_each(|n| write(&store, &key(n), &value(n)));
+        let hot: Vec<u32> = (19_000..20_000).collect();
+        let end = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut n = 0u32;
+                while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                    n = (n + 1) % 30_000;
+                    match n % 3 {
+                        0 => write(&store, &key(n), &value(n)),
+                        1 => drop(store.remove(&key(n % 18_000))),
+                        _ => {
+                            let found = read(&store, &key(n));
+                            assert!(found.is_none_or(|bytes| bytes == value(n)), "{n}");
+                        }
+                    }
+                }
+            });
+            for mib in [48, 64, 33, 40, 64] {
+                store.resize(mib << 20).unwrap();
+                assert_eq!(store.capacity_bytes(), mib << 20);
+            }
+            end.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        store.clear();
+        (0..10_000).for_each(|n| write(&store, &key(n), &value(n)));
+        hot.iter().for_each(|n| write(&store, &key(*n), &value(*n)));
+        hot.iter()
+            .for_each(|n| assert!(read(&store, &key(*n)).is_some()));
+        store.resize(0).unwrap();
+        assert_eq!(store.capacity_bytes(), store.resize_bytes_min());
+        check_within_memory(&store);
+        let kept = hot.iter().filter(|n| read(&store, &key(**n)).is_some());
+        assert!(kept.count() > 990, "{policy:?} gave up hot items");
+        let mut keys = 0;
+        while store.scan(0, usize::MAX, |_| keys += 1) != 0 {}
+        assert_eq!(keys, store.counters().items);
+        store.clear();
+        assert_eq!((store.used_bytes(), store.counters().item_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn a_value_that_is_being_sent_holds_up_who_shrinks_and_nobody_else() {
+    let store = Store::reserve(16 << 20, Eviction::S3Fifo, HugePages::Off).unwrap();
+    for n in 0..200u32 {
+        write(&store, &n.to_le_bytes(), &vec![n as u8; 80_000]);
+    }
+    let mut out = super::Out::new(0);
+    out.lease_up_to(1 << 20);
+    let pinned: Vec<u32> = (0..200u32)
+        .filter(|n| store.peek(&n.to_le_bytes(), |_| ()).is_some())
+        .take(3)
+        .chain((190..200).filter(|n| store.peek(&u32::to_le_bytes(*n), |_| ()).is_some()))
+        .collect();
+    let mut expected = Vec::new();
+    for n in &pinned {
+        store
+            .get(&n.to_le_bytes(), |mut value| out.value(&mut value))
+            .unwrap();
+        expected.extend(vec![*n as u8; 80_000]);
+    }
+    std::thread::scope(|scope| {
+        let shrinking = scope.spawn(|| store.resize(0));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        write(&store, b"k", b"v");
+        assert!(
+            out.rest(&store, 0) == expected,
+            "a reply changed while it was sent"
+        );
+        out.finish(&store, 0);
+        shrinking.join().unwrap().unwrap();
+    });
+    check_within_memory(&store);
+}

@@ -53,6 +53,10 @@ pub(super) trait Policy: Send {
     fn touched(&mut self, slab: &mut Slab, item: u32);
     /// The item is about to be deleted by a client, or has expired.
     fn removed(&mut self, slab: &mut Slab, item: u32);
+    /// An item lies elsewhere now, with all that its header says.
+    fn moved(&mut self, slab: &mut Slab, item: u32);
+    /// The shard has so many chunks from now on.
+    fn resized(&mut self, chunks: u32);
     /// Names the item to give up and forgets it; `None` if there is none at all.
     fn victim(&mut self, slab: &mut Slab) -> Option<u32>;
 }

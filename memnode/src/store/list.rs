@@ -44,6 +44,18 @@ impl List {
         self.chunks += slab.chunks_of(item);
     }
 
+    /// An item of this queue lies elsewhere now, its links with it: tells its neighbours.
+    pub fn moved(&mut self, slab: &mut Slab, item: u32) {
+        match slab.prev(item) {
+            NONE => self.head = item,
+            prev => slab.set_next(prev, item),
+        }
+        match slab.next(item) {
+            NONE => self.tail = item,
+            next => slab.set_prev(next, item),
+        }
+    }
+
     /// Takes an item of this queue out of it.
     pub fn unlink(&mut self, slab: &mut Slab, item: u32) {
         let (prev, next) = (slab.prev(item), slab.next(item));

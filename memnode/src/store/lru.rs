@@ -34,6 +34,12 @@ impl Policy for Lru {
         self.items.unlink(slab, item);
     }
 
+    fn moved(&mut self, slab: &mut Slab, item: u32) {
+        self.items.moved(slab, item);
+    }
+
+    fn resized(&mut self, _: u32) {}
+
     fn victim(&mut self, slab: &mut Slab) -> Option<u32> {
         let item = self.items.tail()?;
         self.items.unlink(slab, item);

@@ -95,6 +95,17 @@ impl Policy for S3Fifo {
         }
     }
 
+    fn moved(&mut self, slab: &mut Slab, item: u32) {
+        match slab.queue(item) {
+            SMALL => self.small.moved(slab, item),
+            _ => self.main.moved(slab, item),
+        }
+    }
+
+    fn resized(&mut self, chunks: u32) {
+        self.small_chunks_max = chunks / SMALL_SHARE;
+    }
+
     fn victim(&mut self, slab: &mut Slab) -> Option<u32> {
         let small_first = self.small.chunks() > self.small_chunks_max;
         let small = if small_first {

@@ -13,6 +13,12 @@ use super::{SetError, SetMode};
 /// Chunks per bucket of the index: about one bucket per 4 KiB block.
 const CHUNKS_PER_BUCKET: u32 = 4;
 
+/// Steps of shrinking, each of some ten microseconds to some hundred: returned chunks looked at,
+/// chains looked at, bytes given back.
+const SORT_STEP: usize = 1024;
+const SWEEP_STEP: usize = 64;
+const GIVE_STEP_BYTES: usize = 1024 * 1024;
+
 /// Bytes of index and ghost per chunk of slab.
 pub const INDEX_BYTES_PER_CHUNK: usize =
     size_of::<u32>() / CHUNKS_PER_BUCKET as usize + GHOST_BYTES_PER_CHUNK;
@@ -47,7 +53,11 @@ pub struct Shard {
     buckets: Vec<u32>,
     policy: Box<dyn Policy>,
     eviction: Eviction,
+    /// How many chunks it was made for.
+    room: u32,
     counters: Counters,
+    /// While it shrinks: the next chain to look at.
+    sweep: usize,
 }
 
 impl Shard {
@@ -59,15 +69,16 @@ impl Shard {
             buckets: vec![NONE; (chunks / CHUNKS_PER_BUCKET).max(1) as usize],
             policy: eviction.policy(chunks),
             eviction,
+            room: chunks,
             counters: Counters::default(),
+            sweep: 0,
         }
     }
 
     /// The counters now.
     pub fn counters(&self) -> Counters {
-        let chunks_used = u64::from(self.slab.chunks() - self.slab.free_chunks());
         Counters {
-            chunks_used,
+            chunks_used: u64::from(self.slab.used_chunks()),
             ..self.counters
         }
     }
@@ -202,7 +213,80 @@ impl Shard {
                 self.delete(item);
             }
         }
-        self.policy = self.eviction.policy(self.slab.chunks());
+        self.policy = self.eviction.policy(self.room);
+        self.policy.resized(self.slab.chunks());
+    }
+
+    /// How many chunks it may use.
+    pub fn chunks(&self) -> u32 {
+        self.slab.chunks()
+    }
+
+    /// May use more chunks from now on.
+    pub fn grow(&mut self, chunks: u32) {
+        self.slab.grow(chunks);
+        self.policy.resized(self.slab.chunks());
+    }
+
+    /// May use fewer chunks from now on; [`Shard::shrink_step`] makes it so.
+    pub fn begin_shrink(&mut self, chunks: u32) {
+        self.slab.begin_shrink(chunks);
+        self.policy.resized(chunks);
+        self.sweep = 0;
+    }
+
+    /// A bounded step of shrinking: the coldest items go, others move together, and what they
+    /// leave is given back to the kernel. `true` at the end.
+    ///
+    /// # Errors
+    /// The kernel does not take this piece of memory back; there may be more.
+    pub fn shrink_step(&mut self) -> std::io::Result<bool> {
+        if !self.slab.sort_free(SORT_STEP) {
+            return Ok(false);
+        }
+        if self.slab.behind() == 0 {
+            return self.slab.give_back(GIVE_STEP_BYTES);
+        }
+        for _ in 0..SWEEP_STEP {
+            if self.sweep == self.buckets.len() {
+                self.sweep = 0; // somebody was pinned: round again
+            }
+            if self.pull_in(self.sweep) {
+                self.sweep += 1;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Moves what the items of a chain have behind the limit; `false` if one had to be given up for
+    /// room, and the chain may be another.
+    fn pull_in(&mut self, bucket: usize) -> bool {
+        let mut before = NONE;
+        let mut item = self.buckets[bucket];
+        while item != NONE {
+            let wanted = self.slab.chunks_behind(item);
+            if wanted > 0 && !self.slab.is_pinned(item) {
+                if self.slab.free_chunks() < wanted {
+                    let Some(victim) = self.policy.victim(&mut self.slab) else {
+                        return true;
+                    };
+                    self.drop_item(victim);
+                    self.counters.evictions += 1;
+                    return false;
+                }
+                let now = self.slab.pull_in(item);
+                if now != item {
+                    match before {
+                        NONE => self.buckets[bucket] = now,
+                        before => self.slab.set_chain(before, now),
+                    }
+                    self.policy.moved(&mut self.slab, now);
+                }
+                item = now;
+            }
+            (before, item) = (item, self.slab.chain(item));
+        }
+        true
     }
 
     /// Takes away a pin that [`Value::pin`] has set.

@@ -74,14 +74,20 @@ pub const fn chunks_for(key_bytes: usize, value_bytes: usize) -> u32 {
 /// The chunks of one shard.
 pub struct Slab {
     part: Part,
-    /// How many chunks there are.
-    chunks: u32,
-    /// Chunks from here on were never used; their pages cost nothing yet.
+    /// How many chunks may be used.
+    limit: u32,
+    /// Chunks from here on were never used, or given back; their pages cost nothing yet.
     fresh: u32,
-    /// First chunk of the list of returned chunks, linked through `link`.
+    /// First chunk of the list of returned chunks, linked through `link`; all below `limit`.
     free: u32,
-    /// How many chunks are in no item.
+    /// How many chunks below `limit` can be taken.
     free_chunks: u32,
+    /// How many chunks are in items.
+    used_chunks: u32,
+    /// While it shrinks: returned chunks that were not looked at yet.
+    unsorted: u32,
+    /// While it shrinks: chunks behind `limit` that are in items or unsorted.
+    behind: u32,
 }
 
 impl Slab {
@@ -89,19 +95,27 @@ impl Slab {
     pub fn new(part: Part, chunks: u32) -> Slab {
         Slab {
             part,
-            chunks,
+            limit: chunks,
             fresh: 0,
             free: NONE,
             free_chunks: chunks,
+            used_chunks: 0,
+            unsorted: NONE,
+            behind: 0,
         }
     }
 
-    /// How many chunks there are.
+    /// How many chunks may be used.
     pub fn chunks(&self) -> u32 {
-        self.chunks
+        self.limit
     }
 
-    /// How many chunks are in no item.
+    /// How many chunks are in items.
+    pub fn used_chunks(&self) -> u32 {
+        self.used_chunks
+    }
+
+    /// How many chunks can be taken.
     pub fn free_chunks(&self) -> u32 {
         self.free_chunks
     }
@@ -113,6 +127,7 @@ impl Slab {
         if wanted > self.free_chunks {
             return None;
         }
+        self.used_chunks += wanted;
         let mut first = NONE;
         for _ in 0..wanted {
             let chunk = self.take();
@@ -168,15 +183,116 @@ impl Slab {
 
     fn free_item(&mut self, item: u32) {
         let mut chunk = item;
-        let mut returned = 0;
         while chunk != NONE {
             let following = self.word(chunk, LINK_AT);
-            self.set_word(chunk, LINK_AT, self.free);
-            self.free = chunk;
-            returned += 1;
+            self.free_chunk(chunk);
+            self.used_chunks -= 1;
             chunk = following;
         }
-        self.free_chunks += returned;
+    }
+
+    /// Notes that a chunk holds nothing any more; behind the limit it is nobody's from now on.
+    fn free_chunk(&mut self, chunk: u32) {
+        if chunk >= self.limit {
+            self.behind -= 1;
+            return;
+        }
+        self.set_word(chunk, LINK_AT, self.free);
+        self.free = chunk;
+        self.free_chunks += 1;
+    }
+
+    /// Lets more chunks be used, up to as many as the part has room for.
+    pub fn grow(&mut self, limit: u32) {
+        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
+        let limit = limit.min(u32::try_from(self.part.len() / CHUNK_BYTES).unwrap_or(NONE - 1));
+        self.free_chunks += limit.saturating_sub(self.limit);
+        self.limit = self.limit.max(limit);
+    }
+
+    /// Lets fewer chunks be used. What lies behind the limit stays until it is pulled in or
+    /// removed; nothing new goes there.
+    pub fn begin_shrink(&mut self, limit: u32) {
+        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
+        self.limit = limit.min(self.limit);
+        self.unsorted = std::mem::replace(&mut self.free, NONE);
+        self.free_chunks = self.limit.saturating_sub(self.fresh);
+        self.behind = self.fresh.saturating_sub(self.limit);
+    }
+
+    /// Looks at some of the returned chunks; `true` when all were looked at.
+    pub fn sort_free(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            if self.unsorted == NONE {
+                break;
+            }
+            let chunk = self.unsorted;
+            self.unsorted = self.word(chunk, LINK_AT);
+            self.free_chunk(chunk);
+        }
+        self.unsorted == NONE
+    }
+
+    /// How many chunks behind the limit are not nobody's yet.
+    pub fn behind(&self) -> u32 {
+        self.behind
+    }
+
+    /// How many chunks of an item lie behind the limit.
+    pub fn chunks_behind(&self, item: u32) -> u32 {
+        let (mut chunk, mut count) = (item, 0);
+        while chunk != NONE {
+            count += u32::from(chunk >= self.limit);
+            chunk = self.word(chunk, LINK_AT);
+        }
+        count
+    }
+
+    /// Moves what an item has behind the limit to free chunks, of which there must be enough, and
+    /// returns where the item is now. Never one that is pinned. Who points to it has to be told.
+    pub fn pull_in(&mut self, item: u32) -> u32 {
+        debug_assert!(!self.is_pinned(item) && self.free_chunks >= self.chunks_behind(item));
+        let (mut first, mut before, mut chunk) = (item, NONE, item);
+        while chunk != NONE {
+            let following = self.word(chunk, LINK_AT);
+            let place_now = match chunk >= self.limit {
+                false => chunk,
+                true => {
+                    let to = self.take();
+                    let mut bytes = [0; CHUNK_BYTES];
+                    bytes.copy_from_slice(self.part.read(place(chunk, 0), CHUNK_BYTES));
+                    self.put(to, 0, &bytes);
+                    self.free_chunk(chunk);
+                    match before {
+                        NONE => first = to,
+                        before => self.set_word(before, LINK_AT, to),
+                    }
+                    to
+                }
+            };
+            (before, chunk) = (place_now, following);
+        }
+        first
+    }
+
+    /// Gives some memory behind the limit back to the kernel, at most so many bytes; `true` when
+    /// there is no more. Only when nothing is left there.
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    pub fn give_back(&mut self, most_bytes: usize) -> std::io::Result<bool> {
+        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
+        if self.fresh <= self.limit {
+            return Ok(true);
+        }
+        let most = (most_bytes / CHUNK_BYTES).max(1) as u32;
+        let from = self.limit.max(self.fresh.saturating_sub(most));
+        // To the end of the pages that the last piece has cut.
+        let end = place(self.fresh, 0) + super::arena::PAGE_BYTES_MAX;
+        self.fresh = from; // whatever the kernel says: a refusal costs memory and no more
+        self.part
+            .give_back(place(from, 0), end.min(self.part.len()))?;
+        Ok(self.fresh == self.limit)
     }
 
     /// Writes another value over an item of the same number of chunks that is not pinned.
@@ -424,6 +540,35 @@ mod tests {
         assert!(!slab.pin(item, |_| {}), "one more than can be counted");
         (0..255).for_each(|_| slab.unpin(item));
         assert!(!slab.is_pinned(item));
+    }
+
+    #[test]
+    fn what_lies_behind_the_limit_is_pulled_in_and_its_place_is_nobodys() {
+        let mut slab = testing::slab(32);
+        let items: Vec<u32> = (0..8u8)
+            .map(|n| slab.insert(&[n], &[n; 3500], 0).unwrap())
+            .collect();
+        for odd in [1, 3, 5, 7] {
+            slab.remove(items[odd]);
+        }
+        slab.begin_shrink(18);
+        assert!(!slab.sort_free(3) && slab.sort_free(100));
+        for (n, item) in (0..8u8).zip(items).step_by(2) {
+            let now = slab.pull_in(item);
+            let mut out = Vec::new();
+            slab.read_value(now, &mut out);
+            assert_eq!((slab.key(now), out), (&[n][..], vec![n; 3500]));
+            assert_eq!(slab.chunks_behind(now), 0);
+        }
+        assert_eq!(
+            (slab.behind(), slab.used_chunks(), slab.free_chunks()),
+            (0, 16, 2)
+        );
+        while !slab.give_back(1).unwrap() {}
+        assert_eq!(slab.insert(b"k", &[0; 3500], 7), None);
+        slab.grow(1000);
+        assert_eq!((slab.chunks(), slab.free_chunks()), (32, 16));
+        assert!(slab.insert(b"k", &[0; 3500], 7).is_some());
     }
 
     #[test]
