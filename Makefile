@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help build plant test test-deps test-python check tidy fmt clippy deny torture fuzz clean install-bus demo bench bench-bus
+.PHONY: help build plant test test-deps test-c test-python check tidy fmt clippy deny torture fuzz clean install-bus demo bench bench-bus
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,11 @@ test: test-deps build plant ## install what is needed (Debian, root), build, pas
 	$(CARGO) test --release --locked --workspace
 	$(CARGO) test --release --locked -p ramgrid-grid --features model --test model
 	$(CARGO) test --release --locked -p ramgrid-bus --features model --test model
-	$(MAKE) test-python
+	$(MAKE) test-c test-python
+
+test-c: ## the C library: installed, found by pkg-config, its example built in an empty directory
+	$(CARGO) build --release --locked -p ramgrid-hooktool
+	bus/c/tests/installed.sh
 
 # The package as its users get it: built by maturin, installed by pip, in an environment of its own.
 test-python: ## the Python package: build, install, its tests, C to Python and back

@@ -51,6 +51,7 @@ mount mount
 git git
 ip iproute2
 openssl openssl
+pkg-config pkg-config
 "
 
 missing=""

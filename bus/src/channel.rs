@@ -24,7 +24,7 @@ use crate::sys;
 use crate::trace::{Passage, mark};
 use crate::wait::{self, Pace, Wait};
 
-pub use file::{Access, File, MappedHalf, Spec};
+pub use file::{Access, File, MappedHalf, RING_BYTES_DEFAULT, Spec};
 
 /// What a process wants of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

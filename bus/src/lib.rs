@@ -54,7 +54,7 @@ pub mod waiter;
 
 pub use address::{Address, Template};
 #[cfg(not(feature = "model"))]
-pub use channel::{Channel, Role, Spec};
+pub use channel::{Channel, RING_BYTES_DEFAULT, Role, Spec};
 #[cfg(not(feature = "model"))]
 pub use directory::Bus;
 #[cfg(not(feature = "model"))]

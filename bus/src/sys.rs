@@ -81,7 +81,12 @@ pub fn wall_clock_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Processors this process may run on.
-pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// Has the machine but one processor, so that spinning keeps the other side from its work? (A
+/// process held on one of several spins: its peer may run on another, and `Pace` finds out.)
+pub fn has_one_processor() -> bool {
+    static ANSWER: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
+        online.is_ok_and(|list| list.trim() == "0")
+    })
 }

@@ -79,9 +79,19 @@ mod blocking {
     use crate::sys;
     use std::time::{Duration, Instant};
 
-    /// What it costs to wake a sleeper on an idle processor: spinning for less than that and then
-    /// sleeping costs both (2 us of spin before a sleep gave 35 us a message, 20 us gave 0.2).
-    const SPIN: Duration = Duration::from_micros(20);
+    /// What it costs to wake a sleeper on an idle processor, as measured (docs/bus.md, section 7).
+    const WAKE: Duration = Duration::from_micros(20);
+    /// Longest spin: the answer of a peer that has to be woken first comes after one wake and its
+    /// work. With less, two sides that have once fallen asleep never find out that spinning pays.
+    const SPIN: Duration = Duration::from_micros(2 * WAKE.as_micros() as u64);
+    /// A wait asleep that was not longer may have been two wakes, the peer's and this side's, and
+    /// nothing else: worth trying whether a spin catches the next one.
+    const SHORT: Duration = Duration::from_micros(2 * SPIN.as_micros() as u64);
+    /// Spins in vain, in a row, before this side sleeps at once.
+    const MISSES_MAX: u32 = 4;
+    /// Waits asleep before the next try, after the first try in vain and at most.
+    const REST_MIN: u32 = 1;
+    const REST_MAX: u32 = 256;
     /// Looks without a pause and without the clock, some 500 ns: an answer comes within that.
     const EAGER_LOOKS: u32 = 128;
     /// Pauses before the second look of a side that only receives, some 500 ns: a sender that has
@@ -116,23 +126,28 @@ mod blocking {
         }
     }
 
-    /// How long this side spins before it sleeps: the whole cost of a wake while that pays, nothing
-    /// once it has not paid for a while.
+    /// How long this side spins before it sleeps: `SPIN` while that catches what it waits for, not
+    /// at all once it has not for a few times in a row. While it sleeps at once, a wait that turns
+    /// out short is followed by a try; each try in vain doubles the number of waits until the next.
     #[derive(Clone, Copy, Debug)]
     pub struct Pace {
         spin: Duration,
-        pinned: bool,
+        is_fixed: bool,
         breath: u32,
+        /// Spins in vain, in a row.
+        misses: u32,
+        /// Waits asleep until the next try, and how many it will be after the next one in vain.
+        rest: u32,
+        rest_next: u32,
     }
 
     impl Default for Pace {
         fn default() -> Pace {
-            match sys::processors() {
-                1 => Pace::fixed(Duration::ZERO),
-                _ => Pace {
-                    spin: SPIN,
-                    pinned: false,
-                    breath: 0,
+            match sys::has_one_processor() {
+                true => Pace::fixed(Duration::ZERO),
+                false => Pace {
+                    is_fixed: false,
+                    ..Pace::fixed(SPIN)
                 },
             }
         }
@@ -143,8 +158,11 @@ mod blocking {
         pub fn fixed(spin: Duration) -> Pace {
             Pace {
                 spin,
-                pinned: true,
+                is_fixed: true,
                 breath: 0,
+                misses: 0,
+                rest: 0,
+                rest_next: REST_MIN,
             }
         }
 
@@ -156,18 +174,32 @@ mod blocking {
             };
         }
 
-        fn learn(&mut self, waited: Duration) {
-            if self.pinned {
-                return;
+        /// Does the next wait spin?
+        fn is_spinning(&self) -> bool {
+            !self.spin.is_zero() && (self.is_fixed || self.misses < MISSES_MAX)
+        }
+
+        /// It came while this side spun.
+        fn note_caught(&mut self) {
+            self.misses = 0;
+            self.rest_next = REST_MIN;
+        }
+
+        /// This side spun, and nothing came.
+        fn note_missed(&mut self) {
+            self.misses = self.misses.saturating_add(1);
+            if self.misses >= MISSES_MAX {
+                self.rest = self.rest_next;
+                self.rest_next = (self.rest_next * 2).min(REST_MAX);
             }
-            self.spin = match waited {
-                // It came while spinning, or so soon that a longer spin had caught it.
-                waited if waited <= SPIN * 2 => SPIN,
-                _ => match self.spin / 2 {
-                    half if half < SPIN / 16 => Duration::ZERO,
-                    half => half,
-                },
-            };
+        }
+
+        /// This side slept at once, and it came after so long.
+        fn note_slept(&mut self, waited: Duration) {
+            self.rest = self.rest.saturating_sub(1);
+            if self.rest == 0 && waited <= SHORT {
+                self.misses = MISSES_MAX - 1;
+            }
         }
     }
 
@@ -184,8 +216,13 @@ mod blocking {
         if ready(false) {
             return true;
         }
-        if pace.spin.is_zero() {
-            return fall_asleep(pairs, pace, deadline, &mut ready);
+        if !pace.is_spinning() {
+            let slept = Instant::now();
+            let is_ready = sleep(pairs, deadline, &mut ready);
+            if is_ready {
+                pace.note_slept(slept.elapsed());
+            }
+            return is_ready;
         }
         // Without a look at the clock, which takes as long as half a transfer.
         if pace.breath > 0 {
@@ -193,7 +230,7 @@ mod blocking {
         }
         for _ in 0..EAGER_LOOKS {
             if ready(pace.breath == 0) {
-                pace.learn(Duration::ZERO);
+                pace.note_caught();
                 return true;
             }
         }
@@ -201,31 +238,21 @@ mod blocking {
         loop {
             for _ in 0..LOOKS {
                 if ready(true) {
-                    pace.learn(Duration::ZERO);
+                    pace.note_caught();
                     return true;
                 }
                 std::hint::spin_loop();
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {
+                pace.note_missed();
                 return false;
             }
             if now - begun >= pace.spin {
-                return fall_asleep(pairs, pace, deadline, &mut ready);
+                pace.note_missed();
+                return sleep(pairs, deadline, &mut ready);
             }
         }
-    }
-
-    fn fall_asleep(
-        pairs: &[(&Bell, &Bell, &AtomicU64)],
-        pace: &mut Pace,
-        deadline: Option<Instant>,
-        ready: &mut impl FnMut(bool) -> bool,
-    ) -> bool {
-        let slept = Instant::now();
-        let is_ready = sleep(pairs, deadline, ready);
-        pace.learn(slept.elapsed());
-        is_ready
     }
 
     fn sleep(
@@ -256,6 +283,119 @@ mod blocking {
             if is_ready || ready(true) {
                 return true;
             }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        const US: Duration = Duration::from_micros(1);
+
+        /// A wait for something that comes after so long: how long it takes, a wake included if
+        /// this side was asleep by then, and whether it was.
+        fn wait(pace: &mut Pace, comes_after: Duration) -> (Duration, bool) {
+            let is_spinning = pace.is_spinning();
+            if is_spinning && comes_after < pace.spin {
+                pace.note_caught();
+                return (comes_after, false);
+            }
+            let waited = comes_after + WAKE;
+            match is_spinning {
+                true => pace.note_missed(),
+                false => pace.note_slept(waited),
+            }
+            (waited, true)
+        }
+
+        fn adaptive() -> Pace {
+            Pace {
+                is_fixed: false,
+                ..Pace::fixed(SPIN)
+            }
+        }
+
+        fn resting() -> Pace {
+            let mut pace = adaptive();
+            for _ in 0..100 {
+                wait(&mut pace, US * 5000);
+            }
+            assert!(!pace.is_spinning(), "{pace:?}");
+            pace
+        }
+
+        /// Rounds until neither side sleeps any more.
+        fn rounds_to_spinning(mut sides: [Pace; 2], work: Duration) -> Option<u32> {
+            let mut is_asleep = [true; 2];
+            (0..2000).find(|_| {
+                for (side, other) in [(0, 1), (1, 0)] {
+                    // What the other does before it answers, its wake first if it is asleep.
+                    let after = if is_asleep[other] { WAKE + work } else { work };
+                    (_, is_asleep[side]) = wait(&mut sides[side], after);
+                }
+                is_asleep == [false; 2]
+            })
+        }
+
+        #[test]
+        fn two_sides_that_sleep_find_out_that_spinning_pays() {
+            for work in [US / 10, US * 5, US * 15] {
+                let rounds = rounds_to_spinning([resting(), resting()], work);
+                assert!(
+                    rounds.is_some_and(|rounds| rounds < 10),
+                    "{work:?} {rounds:?}"
+                );
+            }
+        }
+
+        #[test]
+        fn what_comes_too_late_for_a_spin_costs_few_spins() {
+            for interval in [SPIN + US, SHORT - WAKE, SHORT, US * 1000] {
+                let mut pace = adaptive();
+                let spins = (0..10_000).filter(|_| {
+                    let is_spinning = pace.is_spinning();
+                    wait(&mut pace, interval);
+                    is_spinning
+                });
+                let spins = spins.count();
+                assert!(spins <= 60, "{interval:?}: {spins} spins");
+            }
+        }
+
+        #[test]
+        fn a_long_rest_ends_once_the_waits_are_short() {
+            let mut pace = adaptive();
+            for _ in 0..10_000 {
+                wait(&mut pace, SPIN + US);
+            }
+            let rounds = rounds_to_spinning([pace, resting()], US);
+            assert!(
+                rounds.is_some_and(|rounds| rounds <= REST_MAX),
+                "{rounds:?}"
+            );
+        }
+
+        #[test]
+        fn who_is_held_on_one_processor_spins_nevertheless() {
+            let pinned = std::thread::spawn(|| {
+                let allowed = rustix::thread::sched_getaffinity(None).expect("a set");
+                let mut one = rustix::thread::CpuSet::new();
+                let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
+                one.set(first.expect("a processor"));
+                rustix::thread::sched_setaffinity(None, &one).expect("pinned");
+                Pace::default().is_spinning()
+            });
+            assert_eq!(pinned.join().expect("it ends"), !sys::has_one_processor());
+        }
+
+        #[test]
+        fn a_fixed_pace_learns_nothing() {
+            let mut pace = Pace::fixed(SPIN);
+            for _ in 0..100 {
+                wait(&mut pace, US * 5000);
+            }
+            assert!(pace.is_spinning());
+            assert!(!Pace::fixed(Duration::ZERO).is_spinning());
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct RunArgs {
           value_parser = clap::value_parser!(u32).range(8..=65536))]
     pub sizes: Vec<u32>,
     /// Bytes of the bus's rings, a power of two
-    #[arg(long, default_value_t = 4 << 20)]
+    #[arg(long, default_value_t = bus::RING_BYTES_DEFAULT)]
     pub ring_bytes: u64,
     /// Measure only these
     #[arg(long, value_enum, value_delimiter = ',')]

@@ -44,8 +44,8 @@ impl Bus {
 
     /// Makes a channel between two addresses; `hooktool bus apply` makes many from a table.
     #[pyo3(signature = (
-        first, second, *, send = 1 << 20, receive = 1 << 20, message_max = None,
-        checksum = true, timestamps = false, description = String::new()
+        first, second, *, send = bus::RING_BYTES_DEFAULT, receive = bus::RING_BYTES_DEFAULT,
+        message_max = None, checksum = true, timestamps = false, description = String::new()
     ))]
     #[allow(clippy::too_many_arguments)]
     fn create(

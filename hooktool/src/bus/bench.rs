@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::wait::Pace;
-use bus::{Bus, Spec, Template};
+use bus::{Bus, RING_BYTES_DEFAULT, Spec, Template};
 use serde::Serialize;
 
 use self::duel::{Pair, Percentiles};
@@ -19,8 +19,6 @@ use super::told;
 use crate::failure::Failure;
 use crate::viewer::{json_line, line};
 
-/// Ring of the channel that is measured.
-const RING_BYTES: u64 = 1 << 20;
 /// Messages of a batch.
 const BATCH: usize = 32;
 
@@ -62,7 +60,7 @@ impl Ground {
         let spec = Spec {
             template,
             ends,
-            ring_bytes: [RING_BYTES; 2],
+            ring_bytes: [RING_BYTES_DEFAULT; 2],
             message_bytes_max: None,
             is_summed,
             is_stamped: false,
@@ -95,15 +93,18 @@ pub fn bench(arguments: &BenchArgs) -> Result<u8, Failure> {
     let too_large = arguments
         .size
         .iter()
-        .find(|size| **size as u64 > RING_BYTES / 4);
+        .find(|size| **size as u64 > RING_BYTES_DEFAULT / 4);
     if let Some(size) = too_large {
         return Err(Failure::usage(
             format!("--size {size} is too large"),
-            format!("the ring that is measured takes {} bytes", RING_BYTES / 4),
+            format!(
+                "the ring that is measured takes {} bytes",
+                RING_BYTES_DEFAULT / 4
+            ),
             "measure a smaller one:  --size 65536",
         ));
     }
-    if bus::sys::processors() < 2 && !arguments.json {
+    if bus::sys::has_one_processor() && !arguments.json {
         line("one processor: both sides share it, so nothing here can be fast")?;
     }
     let time = Duration::from_secs(arguments.seconds.max(1));

@@ -120,7 +120,10 @@ fn channel(bus: &Bus, words: &[String]) -> Result<PathBuf, Failure> {
         });
         return found.ok_or_else(|| {
             Failure::usage(
-                format!("no channel number {number}"),
+                match number.contains('.') {
+                    true => format!("{number} is one end, of which there may be many channels"),
+                    false => format!("no channel number {number}"),
+                },
                 "a channel is named by its two ends, or by its number in the list",
                 "see the list:  hooktool bus ls",
             )

@@ -5,8 +5,8 @@
 //!
 //! [[channel]]
 //! between = ["0.0.1.1", "0.0.2.1"]
-//! send = "1MiB"                      # ring from the first to the second
-//! receive = "1MiB"                   # and back
+//! send = "2MiB"                      # ring from the first to the second
+//! receive = "2MiB"                   # and back
 //! message_max = "64KiB"              # default: a quarter of the smaller ring
 //! checksum = true
 //! timestamps = false
@@ -18,7 +18,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bus::{Spec, Template};
+use bus::{RING_BYTES_DEFAULT, Spec, Template};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -31,8 +31,6 @@ use crate::sizes::parse_size;
 const CHANNELS_MAX: usize = 10_000;
 /// Largest table, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Ring of one direction where the table names none.
-const RING_DEFAULT: &str = "1MiB";
 
 /// A table, read and checked.
 #[derive(Debug, PartialEq, Eq)]
@@ -243,8 +241,10 @@ fn check(row: &Row, template: Template) -> Result<Spec, String> {
     let size = |name: &str, text: &str| {
         parse_size(text).map_err(|bad| format!("{name} = \"{text}\": {bad}, such as {}", bad.write))
     };
-    let ring =
-        |name: &str, text: &Option<String>| size(name, text.as_deref().unwrap_or(RING_DEFAULT));
+    let ring = |name: &str, text: &Option<String>| match text {
+        Some(text) => size(name, text),
+        None => Ok(RING_BYTES_DEFAULT),
+    };
     let message = row
         .message_max
         .as_ref()
@@ -274,7 +274,7 @@ mod tests {
     fn a_small_table_is_read() {
         let table = parse(&format!("{PAIR}send = \"64KiB\"\nchecksum = false\n")).unwrap();
         let spec = &table.channels[0];
-        assert_eq!(spec.ring_bytes, [64 << 10, 1 << 20]);
+        assert_eq!(spec.ring_bytes, [64 << 10, RING_BYTES_DEFAULT]);
         assert!(!spec.is_summed && !spec.is_stamped);
     }
 
@@ -296,7 +296,7 @@ mod tests {
             (format!("{PAIR}sent = \"1MiB\""), 3, "unknown field"),
             (format!("{PAIR}send = \"1M\""), 1, "1MiB"),
             (format!("{PAIR}send = \"1TiB\""), 1, "at most"),
-            (format!("{PAIR}message_max = \"1MiB\""), 1, "quarter"),
+            (format!("{PAIR}message_max = \"2MiB\""), 1, "quarter"),
             (
                 "[[channel]]\nbetween = [\"1.2.3.4\", \"1.2.3.4\"]".into(),
                 1,

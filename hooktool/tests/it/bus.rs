@@ -285,6 +285,7 @@ fn clean_and_rm() {
     let text = bed.bad(&["send", "0.0.1.1", "0.0.2.1", "x"], 1);
     assert!(text.contains("hooktool bus apply"), "{text}");
     bed.bad(&["rm", "7"], 2);
+    assert!(bed.bad(&["clean", "0.0.2.1"], 2).contains("one end"));
     bed.good(&["apply", &bed.file("table.toml", TABLE)]);
     bed.good(&["send", "0.0.1.1", "0.0.2.1", "back"]);
 }
@@ -303,6 +304,28 @@ fn a_damaged_file_is_named_and_can_be_removed() {
     );
     bed.good(&["rm", "0.0.1.1", "0.0.2.1"]);
     assert!(bed.run(&["ls"]).stderr.is_empty());
+}
+
+#[test]
+fn a_file_of_a_newer_minor_layout_is_shown_and_used() {
+    let bed = Bed::with_table();
+    bed.good(&["send", "0.0.1.1", "0.0.2.1", "kept"]);
+    let list = bed.good(&["ls", "-j"]);
+    let first: serde_json::Value = serde_json::from_str(list.lines().next().unwrap()).unwrap();
+    let path = first["path"].as_str().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    // Its minor number, and something in the space reserved for it.
+    (bytes[10], bytes[400]) = (9, 77);
+    let sum = bus::crc::of(&bytes[..508]);
+    bytes[508..512].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(path, &bytes).unwrap();
+    assert_eq!(bed.good(&["ls", "-j"]), list);
+    for words in [&["see", "0.0.1.1"][..], &["top", "1", "1"]] {
+        assert!(bed.good(words).contains("0.0.1.1"), "{words:?}");
+    }
+    let dumped = bed.good(&["dump", "--format", "text", "0.0.1.1", "0.0.2.1"]);
+    assert!(dumped.contains("kept"), "{dumped}");
+    assert_eq!(bed.good(&["recv", "0.0.2.1"]), "kept\n");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod house;
 
 mod bus;
 mod bus_troubles;
+mod certificates;
 mod check;
 mod inherit;
 mod init;

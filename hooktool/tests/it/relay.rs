@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::certificates;
 use crate::house::HOOKTOOL;
 
 /// Longest wait for something that must happen: a watchdog, not a measurement.
@@ -93,46 +94,14 @@ impl Pair {
 
     /// Certificates of an authority for two relays that speak for these addresses.
     fn certificates(&self, names: [&str; 2]) {
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        self.openssl(&format!(
-            "req -x509 {key} -keyout ca.key -out ca.pem -days 9 -subj /CN=relays"
-        ));
+        certificates::authority(&self.base);
         for (host, name) in names.iter().enumerate() {
-            let text = format!("subjectAltName=URI:ramgrid-bus:{name}\n");
-            self.file(&format!("{host}.ext"), &text);
-            self.openssl(&format!(
-                "req {key} -keyout {host}.key -out {host}.csr -subj /CN={host}"
-            ));
-            self.openssl(&format!(
-                "x509 -req -in {host}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 \
-                 -extfile {host}.ext -out {host}.pem"
-            ));
+            certificates::certificate(&self.base, &host.to_string(), &[name]);
         }
     }
 
-    fn openssl(&self, words: &str) {
-        let mut command = Command::new("openssl");
-        let done = command
-            .args(words.split_whitespace())
-            .current_dir(&self.base);
-        let done = done.output().unwrap();
-        assert!(done.status.success(), "{words}: {done:?}");
-    }
-
     fn secure(&self, host: usize) -> Vec<String> {
-        let path = |name: String| self.base.join(name).to_str().unwrap().to_string();
-        let words = ["--cert", "--key", "--ca"].map(str::to_string);
-        let files = [
-            format!("{host}.pem"),
-            format!("{host}.key"),
-            "ca.pem".into(),
-        ]
-        .map(path);
-        words
-            .into_iter()
-            .zip(files)
-            .flat_map(|(a, b)| [a, b])
-            .collect()
+        certificates::flags(&self.base, &host.to_string())
     }
 
     fn start_secure(&mut self) {
@@ -241,4 +210,20 @@ fn routes_are_read_again_and_nonsense_is_not_taken() {
         pair.run(0, &["routes", "rm", "0.0.2.1"]).status.code(),
         Some(1)
     );
+}
+
+#[test]
+fn other_hosts_are_not_listened_to_without_a_certificate() {
+    let pair = Pair::new();
+    pair.good(0, &["routes", "apply", &pair.route(0, "tcp")]);
+    for place in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7"] {
+        let refused = pair.run(0, &["relay", "--listen", place]);
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{text}");
+        assert!(
+            text.contains(place) && text.contains("--insecure"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 3, "{text}");
+    }
 }

@@ -1,129 +1,183 @@
-//! Two hosts: a bus, a relay and programs each, and the link between them.
+//! Hosts: a bus and a relay each, and the links between them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::certificates;
+
 const HOOKTOOL: &str = env!("CARGO_BIN_EXE_hooktool");
 const PORT: u16 = 7527;
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The two hosts.
+/// What the hosts are to be.
+pub struct Plan {
+    /// The addresses of each host.
+    pub homes: &'static [&'static [&'static str]],
+    /// The channels between them.
+    pub channels: &'static [[&'static str; 2]],
+    /// What the certificate of each names; none: no TLS.
+    pub certificates: &'static [&'static [&'static str]],
+}
+
+/// The hosts.
 pub struct Hosts {
     base: PathBuf,
-    /// Network namespaces; none: both are this host.
-    names: Option<[String; 2]>,
-    ports: [u16; 2],
+    plan: Plan,
+    /// Network namespaces; none: all are this host.
+    names: Vec<String>,
+    ports: Vec<u16>,
 }
 
 /// Runs a tool of the system; it must succeed.
 fn tool(words: &str) {
     let mut parts = words.split(' ');
     let mut command = Command::new(parts.next().expect("a tool"));
-    let status = command
-        .args(parts)
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .status();
+    let status = command.args(parts).env("PATH", PATH).status();
     assert!(status.expect("it runs").success(), "{words}");
 }
 
 impl Hosts {
-    /// Makes them, with one channel between 0.0.1.1 and 0.0.2.1 on each and the routes to it.
-    pub fn new() -> Hosts {
+    /// Makes them, with their channels and the routes to them; no relay runs yet.
+    pub fn new(plan: Plan) -> Hosts {
         let pid = std::process::id();
         let base = std::env::temp_dir().join(format!("hooktool-relay-{pid}"));
+        let count = plan.homes.len();
         let is_root = rustix::process::geteuid().is_root();
-        let names = is_root.then(|| ["a", "b"].map(|side| format!("rg{side}{pid}")));
         let hosts = Hosts {
             base,
-            ports: match is_root {
-                true => [PORT, PORT],
-                false => [free_port(), free_port()],
+            plan,
+            names: match is_root {
+                true => (0..count).map(|host| format!("rg{host}n{pid}")).collect(),
+                false => Vec::new(),
             },
-            names,
+            ports: match is_root {
+                true => vec![PORT; count],
+                false => (0..count).map(|_| free_port()).collect(),
+            },
         };
-        match &hosts.names {
-            Some(names) => link(names),
-            None => println!(
+        if !is_root {
+            println!(
                 "relay: NOT root: no network namespaces, so no link is cut; relays are stopped \
                  instead. Run it as root for the whole test."
-            ),
+            );
         }
-        for host in 0..2 {
-            hosts.furnish(host);
+        link(&hosts.names);
+        std::fs::create_dir_all(&hosts.base).expect("a directory");
+        if !hosts.plan.certificates.is_empty() {
+            certificates::authority(&hosts.base);
         }
+        for (host, names) in hosts.plan.certificates.iter().enumerate() {
+            certificates::certificate(&hosts.base, &host.to_string(), names);
+        }
+        (0..count).for_each(|host| hosts.furnish(host));
         hosts
+    }
+
+    /// Where an address is at home.
+    fn home(&self, address: &str) -> usize {
+        let is_it = |home: &&[&str]| home.contains(&address);
+        self.plan.homes.iter().position(is_it).expect("a home")
     }
 
     fn furnish(&self, host: usize) {
         let bus = self.bus(host);
         std::fs::create_dir_all(&bus).expect("a directory");
-        let file = |name: &str, text: String| {
-            let path = format!("{bus}/{name}");
-            std::fs::write(&path, text).expect("written");
-            path
+        let scheme = match self.plan.certificates.is_empty() {
+            true => "tcp",
+            false => "tls",
         };
-        let channel = "[[channel]]\nbetween = [\"0.0.1.1\", \"0.0.2.1\"]\nsend = \"64KiB\"\n\
-            receive = \"64KiB\"\nmessage_max = \"8KiB\"\n";
-        let far = ["0.0.2.1", "0.0.1.1"][host];
-        let to = self.address(1 - host);
-        let route = format!("[[route]]\naddress = \"{far}\"\nto = \"tcp://{to}\"\n");
-        for words in [
-            vec!["apply".into(), file("channels.toml", channel.into())],
-            vec!["routes".into(), "apply".into(), file("wanted.toml", route)],
-        ] {
-            let done = self.hooktool(host, &words).stdout(Stdio::null()).status();
-            assert!(done.expect("it runs").success(), "{words:?}");
+        let (mut channels, mut far) = (String::new(), Vec::new());
+        for ends in self.plan.channels {
+            let here: Vec<bool> = ends.iter().map(|end| self.home(end) == host).collect();
+            if !here.contains(&true) {
+                continue;
+            }
+            channels += &format!(
+                "[[channel]]\nbetween = {ends:?}\nsend = \"64KiB\"\nreceive = \"64KiB\"\n\
+                 message_max = \"8KiB\"\n"
+            );
+            far.extend(ends.iter().filter(|end| self.home(end) != host));
         }
+        far.sort_unstable();
+        far.dedup();
+        let route = |end: &&str| {
+            let to = self.address(host, self.home(end));
+            format!("[[route]]\naddress = \"{end}\"\nto = \"{scheme}://{to}\"\n")
+        };
+        let routes: String = far.into_iter().map(route).collect();
+        self.apply(host, "channels.toml", &channels, &["apply"]);
+        self.apply(host, "wanted.toml", &routes, &["routes", "apply"]);
+    }
+
+    fn apply(&self, host: usize, name: &str, text: &str, words: &[&str]) {
+        let path = format!("{}/{name}", self.bus(host));
+        std::fs::write(&path, text).expect("written");
+        let mut command = self.hooktool(host, &[words, &[&path]].concat());
+        let done = command.stdout(Stdio::null()).status();
+        assert!(done.expect("it runs").success(), "{words:?}");
     }
 
     /// The directory of a host's bus.
     pub fn bus(&self, host: usize) -> String {
-        self.base.join(["a", "b"][host]).display().to_string()
+        self.base.join(host.to_string()).display().to_string()
     }
 
-    fn address(&self, host: usize) -> String {
-        let ip = match self.names {
-            Some(_) => ["10.77.7.1", "10.77.7.2"][host],
-            None => "127.0.0.1",
+    /// Where a host finds another's relay. Each two hosts have a link of their own.
+    fn address(&self, from: usize, to: usize) -> String {
+        let ip = match self.names.is_empty() {
+            true => "127.0.0.1".to_string(),
+            false => ip(from, to),
         };
-        format!("{ip}:{}", self.ports[host])
+        format!("{ip}:{}", self.ports[to])
     }
 
     fn within(&self, host: usize, program: &str) -> Command {
-        match &self.names {
+        match self.names.get(host) {
             None => Command::new(program),
-            Some(names) => {
+            Some(name) => {
                 let mut command = Command::new("ip");
-                command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-                command.args(["netns", "exec", &names[host], program]);
+                command.env("PATH", PATH);
+                command.args(["netns", "exec", name, program]);
                 command
             }
         }
     }
 
-    fn hooktool(&self, host: usize, words: &[String]) -> Command {
+    /// hooktool on the bus of a host.
+    pub fn hooktool(&self, host: usize, words: &[&str]) -> Command {
         let mut command = self.within(host, HOOKTOOL);
         command.args(["bus", "--bus", &self.bus(host)]).args(words);
+        command.stdin(Stdio::null());
         command
     }
 
     /// Starts the relay of a host.
     pub fn relay(&self, host: usize) -> Child {
-        let words = [
-            "relay",
-            "--dead-after",
-            "2",
-            "--listen",
-            &self.address(host),
-        ];
-        let mut words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        words.extend(self.names.is_some().then(|| "--insecure".to_string()));
-        let log = format!("{}/relay.log", self.bus(host));
-        let log = std::fs::File::options().create(true).append(true).open(log);
-        let mut command = self.hooktool(host, &words);
-        command.stdin(Stdio::null()).stderr(log.expect("a log"));
+        let mut command = self.hooktool(host, &["relay", "--dead-after", "2"]);
+        let others = (0..self.plan.homes.len()).filter(|other| *other != host);
+        let mut places: Vec<String> = others.map(|other| self.address(other, host)).collect();
+        places.dedup();
+        places.iter().for_each(|place| {
+            command.args(["--listen", place]);
+        });
+        match (self.plan.certificates.is_empty(), self.names.is_empty()) {
+            (false, _) => command.args(certificates::flags(&self.base, &host.to_string())),
+            (true, false) => command.arg("--insecure"),
+            (true, true) => &mut command,
+        };
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(host));
+        command.stderr(log.expect("a log"));
         command.spawn().expect("a relay")
+    }
+
+    /// What the relays of a host have said so far.
+    pub fn log(&self, host: usize) -> PathBuf {
+        Path::new(&self.bus(host)).join("relay.log")
     }
 
     /// Starts a program of a host.
@@ -134,23 +188,23 @@ impl Hosts {
         command.stdin(Stdio::null()).spawn().expect("a program")
     }
 
-    /// Can the link be cut?
+    /// Can links be cut?
     pub fn has_link(&self) -> bool {
-        self.names.is_some()
+        !self.names.is_empty()
     }
 
-    /// Cuts or restores the link.
+    /// Cuts or restores the link between the first two hosts.
     pub fn set_link(&self, is_up: bool) {
-        if let Some([name, _]) = &self.names {
+        if let Some(name) = self.names.first() {
             let state = ["down", "up"][usize::from(is_up)];
-            tool(&format!("ip -n {name} link set veth0 {state}"));
+            tool(&format!("ip -n {name} link set to1 {state}"));
         }
     }
 }
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        for name in self.names.iter().flatten() {
+        for name in &self.names {
             tool(&format!("ip netns del {name}"));
         }
         if !std::thread::panicking() {
@@ -159,18 +213,30 @@ impl Drop for Hosts {
     }
 }
 
-fn link(names: &[String; 2]) {
+/// The number of `to` on its link with `from`.
+fn ip(from: usize, to: usize) -> String {
+    let link = from.min(to) * 10 + from.max(to);
+    format!("10.77.{link}.{}", to + 1)
+}
+
+fn link(names: &[String]) {
     for name in names {
         tool(&format!("ip netns add {name}"));
-    }
-    let [a, b] = names;
-    tool(&format!(
-        "ip -n {a} link add veth0 type veth peer name veth0 netns {b}"
-    ));
-    for (name, ip) in [(a, "10.77.7.1/24"), (b, "10.77.7.2/24")] {
-        tool(&format!("ip -n {name} addr add {ip} dev veth0"));
-        tool(&format!("ip -n {name} link set veth0 up"));
         tool(&format!("ip -n {name} link set lo up"));
+    }
+    for (b, b_name) in names.iter().enumerate() {
+        for (a, a_name) in names.iter().enumerate().take(b) {
+            tool(&format!(
+                "ip -n {a_name} link add to{b} type veth peer name to{a} netns {b_name}"
+            ));
+            for (name, from, to) in [(a_name, b, a), (b_name, a, b)] {
+                tool(&format!(
+                    "ip -n {name} addr add {}/24 dev to{from}",
+                    ip(from, to)
+                ));
+                tool(&format!("ip -n {name} link set to{from} up"));
+            }
+        }
     }
 }
 

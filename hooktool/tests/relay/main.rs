@@ -2,16 +2,20 @@
 //! relays, senders and receivers killed, the link cut and restored, a receiver stopped until the
 //! rings are full. Each message must come once, in order, and none may be lost.
 //!
-//! As root the hosts are network namespaces with a veth between them. Otherwise both are this host,
-//! and the link cannot be cut: a relay is stopped instead, and the test says so. It is no libtest
-//! program, since it starts itself as senders and receivers.
+//! As root the hosts are network namespaces with a veth between each two. Otherwise all are this
+//! host, and no link can be cut: a relay is stopped instead, and the test says so. First come three
+//! hosts and certificates, for messages that visit all of them (`round`). It is no libtest program,
+//! since it starts itself as senders and receivers.
 //!
-//! `RAMGRID_RELAY_MESSAGES` (default 60000) and `RAMGRID_RELAY_OUTAGE_S` (default 2) make it
-//! longer: `make torture`.
+//! `RAMGRID_RELAY_MESSAGES` (default 60000), `RAMGRID_RELAY_OUTAGE_S` (default 2) and
+//! `RAMGRID_RELAY_ROUNDS` (default 300) make it longer: `make torture`.
 
 mod actor;
+#[path = "../it/certificates.rs"]
+mod certificates;
 mod hosts;
 mod referee;
+mod round;
 
 use std::process::ExitCode;
 
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
     if is_filtered || arguments.iter().any(|word| word == "--list") {
         return ExitCode::SUCCESS;
     }
+    round::all();
     referee::all();
     ExitCode::SUCCESS
 }

@@ -6,20 +6,28 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::actor::ledger;
-use crate::hosts::{Hosts, signal};
+use crate::hosts::{Hosts, Plan, signal};
 use crate::number;
 
 /// Nothing has moved for so long after the last trouble: it hangs. A watchdog, not a measurement.
 const STUCK: Duration = Duration::from_secs(90);
 
+/// Two hosts and a channel between them.
+const PLAN: Plan = Plan {
+    homes: &[&["0.0.1.1"], &["0.0.2.1"]],
+    channels: &[["0.0.1.1", "0.0.2.1"]],
+    certificates: &[],
+};
+
 /// A process, and how to start it again.
-struct Part<'a> {
+pub struct Part<'a> {
     child: Child,
     start: Box<dyn Fn() -> Child + 'a>,
 }
 
 impl<'a> Part<'a> {
-    fn new(start: impl Fn() -> Child + 'a) -> Part<'a> {
+    /// Starts it.
+    pub fn new(start: impl Fn() -> Child + 'a) -> Part<'a> {
         Part {
             child: start(),
             start: Box::new(start),
@@ -27,7 +35,7 @@ impl<'a> Part<'a> {
     }
 
     /// Kills it and starts it again; one that ended by itself must have ended well.
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a child") {
             assert!(status.success(), "a part failed: {status}");
         }
@@ -68,7 +76,7 @@ pub fn all() {
     let last = number("RAMGRID_RELAY_MESSAGES", 60_000);
     let outage = Duration::from_secs(number("RAMGRID_RELAY_OUTAGE_S", 2));
     let begun = Instant::now();
-    let hosts = Hosts::new();
+    let hosts = Hosts::new(PLAN);
     let (there, back) = (["0.0.1.1", "0.0.2.1"], ["0.0.2.1", "0.0.1.1"]);
     let mut relays = [0, 1].map(|host| Part::new(move_relay(&hosts, host)));
     let mut programs = [

@@ -7,7 +7,7 @@
 //! the operator said `--insecure`.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -88,14 +88,11 @@ impl Security {
     ///
     /// # Errors
     ///
-    /// A certificate or key that cannot be read or used.
+    /// A certificate or key that cannot be read or used; none, and other hosts are listened to.
     pub fn load(arguments: &RelayArgs) -> Result<Security, Failure> {
         let (Some(cert), Some(key), Some(ca)) = (&arguments.cert, &arguments.key, &arguments.ca)
         else {
-            return Ok(Security {
-                tls: None,
-                is_insecure: arguments.insecure,
-            });
+            return Security::plain(arguments);
         };
         let unusable = |path: &Path, why: String| {
             Failure::usage(
@@ -122,6 +119,22 @@ impl Security {
             tls: Some(tls),
             is_insecure: false,
         })
+    }
+
+    /// Without TLS: this host only, unless the operator says otherwise.
+    fn plain(arguments: &RelayArgs) -> Result<Security, Failure> {
+        let is_beyond = |address: &&SocketAddr| !address.ip().is_loopback();
+        match arguments.listen.iter().find(is_beyond) {
+            Some(address) if !arguments.insecure => Err(Failure::usage(
+                format!("--listen {address} is for other hosts, and there is no certificate"),
+                "whoever reaches it could send messages in the name of any address",
+                "give --cert, --key and --ca (docs/bus.md shows how they are made), or --insecure",
+            )),
+            _ => Ok(Security {
+                tls: None,
+                is_insecure: arguments.insecure,
+            }),
+        }
     }
 
     /// May be talked to without TLS?
