@@ -127,10 +127,45 @@ fn unknown(context: &mut Context<'_>) {
     context.reply.error(&text);
 }
 
-/// Refuses a word after a command that has several, as Redis does.
-fn unknown_subcommand(context: &mut Context<'_>, command: &str) {
-    let word = context.args.get(1);
-    let word = String::from_utf8_lossy(&word[..word.len().min(ECHO_BYTES_MAX)]);
-    let text = format!("ERR unknown subcommand '{word}'. Try {command} HELP.");
-    context.reply.error(&text);
+/// A command that has several under it: their names and what they do.
+pub(crate) struct Family {
+    /// In upper case.
+    pub name: &'static str,
+    /// Each in upper case, and a line for people.
+    pub members: &'static [(&'static str, &'static str)],
+}
+
+impl Family {
+    /// Answers HELP; refuses one with the wrong number of arguments, and one that is not known, in
+    /// Redis' words.
+    fn otherwise(&self, context: &mut Context<'_>) {
+        let args = context.args;
+        if args.is(1, "help") && args.len() == 2 {
+            return self.help(context);
+        }
+        let known = self.members.iter().find(|(name, _)| args.is(1, name));
+        if let Some((member, _)) = known {
+            let name = format!("{}|{member}", self.name).to_lowercase();
+            return wrong_arguments(context, &name);
+        }
+        let word = args.get(1);
+        let word = String::from_utf8_lossy(&word[..word.len().min(ECHO_BYTES_MAX)]);
+        let text = format!("ERR unknown subcommand '{word}'. Try {} HELP.", self.name);
+        context.reply.error(&text);
+    }
+
+    fn help(&self, context: &mut Context<'_>) {
+        let reply = &mut context.reply;
+        reply.array(1 + 2 * self.members.len() + 2);
+        let name = self.name;
+        reply.simple(&format!(
+            "{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+        ));
+        for (member, text) in self.members {
+            reply.simple(member);
+            reply.simple(&format!("    {text}"));
+        }
+        reply.simple("HELP");
+        reply.simple("    Print this help.");
+    }
 }

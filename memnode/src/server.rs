@@ -277,7 +277,7 @@ async fn accept_all(listener: &TcpListener, shared: &Arc<Shared>, workers: &[Wor
             refuse(&stream);
             continue;
         };
-        let client = shared.clients.enter(peer);
+        let client = shared.clients.enter(peer, stream.local_addr().ok());
         let least_loaded = workers.iter().min_by_key(|worker| worker.connections());
         if let (Some(worker), Ok(stream)) = (least_loaded, stream.into_std()) {
             worker.hand_over(Admitted {

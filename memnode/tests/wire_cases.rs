@@ -161,18 +161,18 @@ fn the_server_itself() {
         ("ACL WHOAMI", "$7\r\ndefault\r\n"),
         (
             "COMMAND COUNT x",
-            "-ERR unknown subcommand 'COUNT'. Try COMMAND HELP.\r\n",
+            "-ERR wrong number of arguments for 'command|count' command\r\n",
         ),
         (
             "COMMAND GETKEYS MSET a 1 b 2",
             "*2\r\n$1\r\na\r\n$1\r\nb\r\n",
         ),
         (
-            "COMMAND GETKEYS PING",
+            "COMMAND GETKEYS PING x",
             "-ERR The command has no key arguments\r\n",
         ),
         (
-            "COMMAND GETKEYS GET",
+            "COMMAND GETKEYS GET a b",
             "-ERR Invalid number of arguments specified for command\r\n",
         ),
         ("COMMAND INFO nonsense", "*1\r\n$-1\r\n"),

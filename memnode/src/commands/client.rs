@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use wire::resp::number::parse_decimal;
 
-use super::{Context, unknown_subcommand};
+use super::{Context, Family};
 use crate::server::{Facts, NAME_BYTES_MAX};
 
 const OK: &str = "OK";
@@ -15,6 +15,30 @@ const SYNTAX: &str = "ERR syntax error";
 /// Redis' words for a name it does not take.
 pub const BAD_NAME: &str =
     "ERR Client names cannot contain spaces, newlines or special characters.";
+
+const FAMILY: Family = Family {
+    name: "CLIENT",
+    members: &[
+        ("GETNAME", "The name of this connection."),
+        ("ID", "The number of this connection."),
+        ("INFO", "What is known of this connection."),
+        (
+            "KILL",
+            "Ends connections: by address, or by ID, ADDR, LADDR, TYPE, USER, SKIPME.",
+        ),
+        (
+            "LIST",
+            "What is known of all connections, or by TYPE or ID.",
+        ),
+        ("NO-EVICT", "Understood; connections are never evicted."),
+        ("NO-TOUCH", "Understood; reads always count."),
+        ("SETINFO", "Names the library of this connection."),
+        ("SETNAME", "Names this connection."),
+    ],
+};
+
+/// What Redis knows as types of clients; here all are normal.
+const TYPES: [&str; 5] = ["normal", "master", "replica", "slave", "pubsub"];
 
 /// CLIENT SETNAME|GETNAME|ID|INFO|LIST|KILL|SETINFO|NO-EVICT|NO-TOUCH
 pub fn client(context: &mut Context<'_>) {
@@ -37,8 +61,11 @@ pub fn client(context: &mut Context<'_>) {
             None => context.reply.error(BAD_NAME),
         },
         (b"SETINFO", 4) => set_info(context),
-        (b"NO-EVICT" | b"NO-TOUCH", 3) => context.reply.simple(OK),
-        _ => unknown_subcommand(context, "CLIENT"),
+        (b"NO-EVICT" | b"NO-TOUCH", 3) if args.is(2, "on") || args.is(2, "off") => {
+            context.reply.simple(OK);
+        }
+        (b"NO-EVICT" | b"NO-TOUCH", 3) => context.reply.error(SYNTAX),
+        _ => FAMILY.otherwise(context),
     }
 }
 
@@ -67,15 +94,23 @@ fn set_info(context: &mut Context<'_>) {
 /// CLIENT LIST [TYPE normal|master|replica|pubsub] [ID id...]
 fn list(context: &mut Context<'_>) {
     let args = context.args;
-    let ids: Vec<u64> = args.from(3).filter_map(number).collect();
-    let wanted = |facts: &Facts| match args.len() {
-        2 => true,
-        _ if args.is(2, "id") => ids.contains(&facts.id),
-        _ => args.is(3, "normal"),
-    };
-    if args.len() > 2 && (args.len() < 4 || !(args.is(2, "id") || args.is(2, "type"))) {
+    let ids: Option<Vec<u64>> = args.from(3).map(number).collect();
+    let by_type = args.is(2, "type") && args.len() == 4;
+    let by_id = args.is(2, "id") && args.len() >= 4;
+    if args.len() > 2 && !by_type && !by_id {
         return context.reply.error(SYNTAX);
     }
+    if by_type && !TYPES.iter().any(|name| args.is(3, name)) {
+        return unknown_type(context, args.get(3));
+    }
+    let Some(ids) = ids.or(by_type.then(Vec::new)) else {
+        return context.reply.error("ERR Invalid client ID");
+    };
+    let wanted = |facts: &Facts| match args.len() {
+        2 => true,
+        _ if by_id => ids.contains(&facts.id),
+        _ => args.is(3, "normal"),
+    };
     let all = context.shared.clients.list();
     let lines: String = all
         .iter()
@@ -83,6 +118,12 @@ fn list(context: &mut Context<'_>) {
         .map(|facts| facts.line())
         .collect();
     context.reply.text(&lines);
+}
+
+fn unknown_type(context: &mut Context<'_>, name: &[u8]) {
+    let name = String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]);
+    let text = format!("ERR Unknown client type '{name}'");
+    context.reply.error(&text);
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -125,9 +166,15 @@ fn kill(context: &mut Context<'_>) {
             },
             b"ADDR" => wanted.retain(|facts| address(value) == Some(facts.peer)),
             b"USER" if value == b"default" => {}
-            b"USER" => wanted.clear(),
+            b"USER" => {
+                let name = String::from_utf8_lossy(&value[..value.len().min(NAME_BYTES_MAX)]);
+                let text = format!("ERR No such user '{name}'");
+                return context.reply.error(&text);
+            }
+            b"LADDR" => wanted.retain(|facts| address(value) == facts.local),
             b"TYPE" if value.eq_ignore_ascii_case(b"normal") => {}
-            b"TYPE" => wanted.clear(),
+            b"TYPE" if TYPES.iter().any(|name| args.is(index + 1, name)) => wanted.clear(),
+            b"TYPE" => return unknown_type(context, value),
             b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
             b"SKIPME" if value.eq_ignore_ascii_case(b"no") => skip_me = false,
             _ => return context.reply.error(SYNTAX),

@@ -7,7 +7,20 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wire::resp::number::parse_decimal;
 
-use super::{Context, glob, unknown_subcommand, wrong_arguments};
+use super::{Context, Family, glob};
+
+const FAMILY: Family = Family {
+    name: "CONFIG",
+    members: &[
+        ("GET", "Settings whose names match, and their values."),
+        ("SET", "Changes a setting: timeout."),
+        ("RESETSTAT", "Counts anew what was counted."),
+        ("REWRITE", "Refused: there is no file to write."),
+    ],
+};
+
+/// Longest idle time in seconds, as in Redis.
+const TIMEOUT_S_MAX: i64 = i32::MAX as i64;
 
 /// CONFIG GET pattern...|SET name value...|RESETSTAT
 pub fn config(context: &mut Context<'_>) {
@@ -15,10 +28,7 @@ pub fn config(context: &mut Context<'_>) {
     match (word.as_slice(), context.args.len()) {
         (b"GET", 3..) => get(context),
         (b"SET", 4..) if context.args.len().is_multiple_of(2) => set(context),
-        (b"GET" | b"SET", _) => {
-            let name = format!("config|{}", String::from_utf8_lossy(&word).to_lowercase());
-            wrong_arguments(context, &name);
-        }
+        (b"SET", 4..) => context.reply.error("ERR syntax error"),
         (b"RESETSTAT", 2) => {
             context.shared.forget_counts();
             context.reply.simple("OK");
@@ -27,7 +37,7 @@ pub fn config(context: &mut Context<'_>) {
             let text = "ERR The server is running without a config file";
             context.reply.error(text);
         }
-        _ => unknown_subcommand(context, "CONFIG"),
+        _ => FAMILY.otherwise(context),
     }
 }
 
@@ -80,9 +90,12 @@ fn set(context: &mut Context<'_>) {
             format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
         };
         if name == "timeout" {
-            let seconds = parse_decimal(args.get(index + 1));
-            match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
-                Some(seconds) => idle_s = Some(seconds),
+            match parse_decimal(args.get(index + 1)) {
+                Some(seconds @ 0..=TIMEOUT_S_MAX) => idle_s = Some(seconds as u64),
+                Some(_) => {
+                    let range = format!("argument must be between 0 and {TIMEOUT_S_MAX} inclusive");
+                    return context.reply.error(&failed(&range));
+                }
                 None => {
                     let text = failed("argument couldn't be parsed into an integer");
                     return context.reply.error(&text);

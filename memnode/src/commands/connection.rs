@@ -75,6 +75,10 @@ pub fn hello(context: &mut Context<'_>) {
         b"" => context.session.resp3,
         b"2" => false,
         b"3" => true,
+        word if wire::resp::number::parse_decimal(word).is_none() => {
+            let text = "ERR Protocol version is not an integer or out of range";
+            return context.reply.error(text);
+        }
         _ => return context.reply.error("NOPROTO unsupported protocol version"),
     };
     let mut index = 2;
@@ -91,7 +95,10 @@ pub fn hello(context: &mut Context<'_>) {
             context.session.client.facts.names.lock().name = name;
             index += 2;
         } else {
-            return context.reply.error("ERR syntax error in HELLO");
+            let word = args.get(index);
+            let word = String::from_utf8_lossy(&word[..word.len().min(super::ECHO_BYTES_MAX)]);
+            let text = format!("ERR Syntax error in HELLO option '{word}'");
+            return context.reply.error(&text);
         }
     }
     if !context.session.authenticated {

@@ -24,7 +24,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 type Section = (&'static str, fn(&Shared, &mut String) -> std::fmt::Result);
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
@@ -32,6 +32,7 @@ const SECTIONS: [Section; 9] = [
     ("Stats", stats),
     ("Replication", replication),
     ("CPU", cpu),
+    ("Cluster", cluster),
     ("Keyspace", keyspace),
     // Only where it is asked for, as in Redis.
     ("Commandstats", commandstats),
@@ -150,6 +151,10 @@ fn persistence(_: &Shared, text: &mut String) -> std::fmt::Result {
 
 fn replication(_: &Shared, text: &mut String) -> std::fmt::Result {
     write!(text, "role:master\r\nconnected_slaves:0\r\n")
+}
+
+fn cluster(_: &Shared, text: &mut String) -> std::fmt::Result {
+    write!(text, "cluster_enabled:0\r\n")
 }
 
 fn cpu(_: &Shared, text: &mut String) -> std::fmt::Result {

@@ -5,8 +5,70 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use wire::resp::number::parse_decimal;
+
 use super::table::{COMMANDS, Command, find};
-use super::{Context, unknown_subcommand};
+use super::{Context, Family, glob};
+
+const MEMORY: Family = Family {
+    name: "MEMORY",
+    members: &[
+        ("DOCTOR", "Whether memory is in trouble: it never is."),
+        (
+            "MALLOC-STATS",
+            "None: blocks do not come from an allocator.",
+        ),
+        ("PURGE", "Understood; there is nothing to purge."),
+        ("STATS", "What memory is used for, in bytes."),
+        (
+            "USAGE",
+            "<key> [SAMPLES <count>]: what a key and its value take, in bytes.",
+        ),
+    ],
+};
+
+const LATENCY: Family = Family {
+    name: "LATENCY",
+    members: &[
+        ("DOCTOR", "Latency events, for people: none are kept."),
+        ("GRAPH", "<event>: refused, none are kept."),
+        ("HISTOGRAM", "[command...]: none are kept."),
+        ("HISTORY", "<event>: none are kept."),
+        ("LATEST", "None are kept."),
+        ("RESET", "[event...]: how many were forgotten: none."),
+    ],
+};
+
+const SLOWLOG: Family = Family {
+    name: "SLOWLOG",
+    members: &[
+        ("GET", "[count]: none are kept."),
+        ("LEN", "How many are kept: none."),
+        ("RESET", "Forgets them."),
+    ],
+};
+
+const ACL: Family = Family {
+    name: "ACL",
+    members: &[
+        ("USERS", "There is one: default."),
+        ("WHOAMI", "Who one is: default."),
+    ],
+};
+
+const COMMAND: Family = Family {
+    name: "COMMAND",
+    members: &[
+        ("COUNT", "How many commands there are."),
+        ("DOCS", "[name...]: what they do."),
+        ("GETKEYS", "<full-command>: which of its words are keys."),
+        ("INFO", "[name...]: arity, flags and places of the keys."),
+        (
+            "LIST",
+            "[FILTERBY PATTERN <pattern>|MODULE <name>]: their names.",
+        ),
+    ],
+};
 
 /// TIME: seconds and microseconds.
 pub fn time(context: &mut Context<'_>) {
@@ -23,7 +85,10 @@ pub fn time(context: &mut Context<'_>) {
 pub fn memory(context: &mut Context<'_>) {
     let args = context.args;
     match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
-        (b"USAGE", 3 | 5) => {
+        (b"USAGE", 4..) if !(args.len() == 5 && args.is(3, "samples") && samples(args.get(4))) => {
+            context.reply.error("ERR syntax error");
+        }
+        (b"USAGE", 3..) => {
             let cost = |value: crate::store::Value<'_>| value.cost_bytes();
             match context.shared.store.peek(args.get(2), cost) {
                 Some(bytes) => context.reply.integer(bytes as i64),
@@ -32,8 +97,20 @@ pub fn memory(context: &mut Context<'_>) {
         }
         (b"STATS", 2) => memory_stats(context),
         (b"PURGE", 2) => context.reply.simple("OK"),
-        _ => unknown_subcommand(context, "MEMORY"),
+        (b"DOCTOR", 2) => context
+            .reply
+            .text("memnode takes what it was given and no more.\n"),
+        (b"MALLOC-STATS", 2) => {
+            let text = "Stats not supported for the current allocator";
+            context.reply.bulk(text.as_bytes());
+        }
+        _ => MEMORY.otherwise(context),
     }
+}
+
+/// A number of samples as Redis takes it.
+fn samples(text: &[u8]) -> bool {
+    parse_decimal(text).is_some_and(|count| count >= 0)
 }
 
 fn memory_stats(context: &mut Context<'_>) {
@@ -65,24 +142,36 @@ fn memory_stats(context: &mut Context<'_>) {
     }
 }
 
-/// LATENCY LATEST|HISTORY event|RESET|HISTOGRAM|DOCTOR
+/// LATENCY LATEST|HISTORY event|RESET|GRAPH event|HISTOGRAM|DOCTOR
 pub fn latency(context: &mut Context<'_>) {
-    match context.args.get(1).to_ascii_uppercase().as_slice() {
-        b"LATEST" | b"HISTORY" => context.reply.array(0),
-        b"RESET" => context.reply.integer(0),
-        b"HISTOGRAM" => context.reply.map(0),
-        b"DOCTOR" => context.reply.text("memnode keeps no latency events.\n"),
-        _ => unknown_subcommand(context, "LATENCY"),
+    let args = context.args;
+    match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
+        (b"LATEST", 2) | (b"HISTORY", 3) => context.reply.array(0),
+        (b"RESET", _) => context.reply.integer(0),
+        (b"HISTOGRAM", _) => context.reply.map(0),
+        (b"DOCTOR", 2) => context.reply.text("memnode keeps no latency events.\n"),
+        (b"GRAPH", 3) => {
+            let event = args.get(2);
+            let event = String::from_utf8_lossy(&event[..event.len().min(super::ECHO_BYTES_MAX)]);
+            let text = format!("ERR No samples available for event '{event}'");
+            context.reply.error(&text);
+        }
+        _ => LATENCY.otherwise(context),
     }
 }
 
 /// SLOWLOG GET [n]|LEN|RESET
 pub fn slowlog(context: &mut Context<'_>) {
-    match context.args.get(1).to_ascii_uppercase().as_slice() {
-        b"GET" => context.reply.array(0),
-        b"LEN" => context.reply.integer(0),
-        b"RESET" => context.reply.simple("OK"),
-        _ => unknown_subcommand(context, "SLOWLOG"),
+    let args = context.args;
+    match (args.get(1).to_ascii_uppercase().as_slice(), args.len()) {
+        (b"GET", 3) if parse_decimal(args.get(2)).is_none_or(|count| count < -1) => {
+            let text = "ERR count should be greater than or equal to -1";
+            context.reply.error(text);
+        }
+        (b"GET", 2 | 3) => context.reply.array(0),
+        (b"LEN", 2) => context.reply.integer(0),
+        (b"RESET", 2) => context.reply.simple("OK"),
+        _ => SLOWLOG.otherwise(context),
     }
 }
 
@@ -97,7 +186,7 @@ pub fn acl(context: &mut Context<'_>) {
             context.reply.array(1);
             context.reply.bulk(b"default");
         }
-        _ => unknown_subcommand(context, "ACL"),
+        _ => ACL.otherwise(context),
     }
 }
 
@@ -105,6 +194,9 @@ pub fn acl(context: &mut Context<'_>) {
 pub fn shutdown(context: &mut Context<'_>) {
     let known = ["nosave", "save", "now", "force"];
     let args = context.args;
+    if args.len() == 2 && args.is(1, "abort") {
+        return context.reply.error("ERR No shutdown in progress.");
+    }
     let understood = (1..args.len()).all(|index| known.iter().any(|word| args.is(index, word)));
     if !understood {
         return context.reply.error("ERR syntax error");
@@ -126,11 +218,12 @@ pub fn command(context: &mut Context<'_>) {
         (b"INFO", 2) => describe_all(context),
         (b"COUNT", 2) => context.reply.integer(COMMANDS.len() as i64),
         (b"DOCS", _) => docs(context),
-        (b"LIST", 2) => {
-            context.reply.array(COMMANDS.len());
-            let names = COMMANDS.iter().map(|command| command.name);
-            names.for_each(|name| context.reply.bulk(name.as_bytes()));
+        (b"LIST", 2) => list(context, b"*"),
+        (b"LIST", 5) if args.is(2, "filterby") && args.is(3, "pattern") => {
+            list(context, &args.get(4).to_ascii_lowercase());
         }
+        (b"LIST", 5) if args.is(2, "filterby") && args.is(3, "module") => context.reply.array(0),
+        (b"LIST", _) => context.reply.error("ERR syntax error"),
         (b"INFO", _) => {
             context.reply.array(args.len() - 2);
             for name in args.from(2) {
@@ -140,9 +233,16 @@ pub fn command(context: &mut Context<'_>) {
                 }
             }
         }
-        (b"GETKEYS", 3..) => get_keys(context),
-        _ => unknown_subcommand(context, "COMMAND"),
+        (b"GETKEYS", 4..) => get_keys(context),
+        _ => COMMAND.otherwise(context),
     }
+}
+
+fn list(context: &mut Context<'_>, pattern: &[u8]) {
+    let names = COMMANDS.iter().map(|command| command.name.as_bytes());
+    let found: Vec<&[u8]> = names.filter(|name| glob::matches(pattern, name)).collect();
+    context.reply.array(found.len());
+    found.iter().for_each(|name| context.reply.bulk(name));
 }
 
 fn describe_all(context: &mut Context<'_>) {

@@ -33,6 +33,8 @@ pub struct Facts {
     pub id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Where it came to.
+    pub local: Option<SocketAddr>,
     /// Since when.
     pub since: Instant,
     /// What it calls itself.
@@ -67,7 +69,7 @@ pub struct Client {
 
 impl Clients {
     /// Lists a new connection until its [`Client`] is dropped.
-    pub fn enter(&self, peer: SocketAddr) -> Client {
+    pub fn enter(&self, peer: SocketAddr, local: Option<SocketAddr>) -> Client {
         let mut connected = self.connected.lock();
         connected.last_id += 1;
         let id = connected.last_id;
@@ -75,6 +77,7 @@ impl Clients {
         let facts = Arc::new(Facts {
             id,
             peer,
+            local,
             since: Instant::now(),
             names,
             turns: AtomicU64::new(0),
@@ -132,9 +135,10 @@ impl Facts {
     /// One line of `CLIENT LIST`.
     pub fn line(&self) -> String {
         let names = self.names.lock();
+        let local = self.local.map_or(String::new(), |local| local.to_string());
         format!(
-            "id={} addr={} laddr= fd=0 name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 \
-             multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+            "id={} addr={} laddr={local} fd=0 name={} age={} idle={} flags=N db=0 sub=0 psub=0 \
+             ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
              tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=2 lib-name={} lib-ver={}\n",
             self.id,
             self.peer,
