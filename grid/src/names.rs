@@ -110,6 +110,9 @@ words! {
         /// The credentials of the process do not let it open this file: it has the descriptor from
         /// somebody else, and the region is for all who have its credentials.
         Entrusted = "entrusted",
+        /// Mode observe: the read came off the device, of a file that is not proved or is being
+        /// written: if the session owned it (`--own`), it would have been tried.
+        ObserveUnproved = "observe_unproved",
     }
 }
 

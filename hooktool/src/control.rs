@@ -229,6 +229,10 @@ pub struct GlobInfo {
 pub struct Prediction {
     /// Reads that came off the device and would have been tried.
     pub reads: u64,
+    /// Further reads off the device, of files that were not proved or were being written: they
+    /// would have been tried, too, if the session owned these files (`--own`).
+    #[serde(default)]
+    pub reads_unproved: u64,
     /// Their share of all reads, 0 to 1.
     pub hit_ratio: f64,
     /// Mean time of a read off the device, in microseconds; absent before the first.

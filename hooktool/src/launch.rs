@@ -234,8 +234,7 @@ fn stats_file(pattern: &str, pid: u32) -> Result<PathBuf, Failure> {
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    let flags = rustix::fs::AtFlags::EACCESS;
-    match rustix::fs::accessat(rustix::fs::CWD, directory, access, flags) {
+    match sys::may_access(directory, access) {
         Ok(()) => Ok(path),
         Err(error) => {
             let shown = directory.display();

@@ -238,9 +238,17 @@ fn predicted(prediction: &Prediction, reads: u64) -> String {
         Some(saved_s) => format!("{saved_s:.1} s less, at most"),
         None => "no time can be told yet".into(),
     };
+    let more = match prediction.reads_unproved {
+        0 => String::new(),
+        more => format!(
+            "; {more} more ({} %) came off the disk, of files that change or are not proved yet, \
+             and could have if the session owned them:  --own 'GLOB'",
+            viewer::percent(more, reads)
+        ),
+    };
     format!(
         "observes and serves nothing: of {reads} reads {} ({} %) came off the disk and could have \
-         come from a node: {saved}",
+         come from a node: {saved}{more}",
         prediction.reads,
         viewer::percent(prediction.reads, reads)
     )
@@ -363,6 +371,7 @@ mod tests {
     fn a_prediction_says_how_many_reads_and_how_much_time() {
         let mut prediction = Prediction {
             reads: 300,
+            reads_unproved: 0,
             hit_ratio: 0.25,
             disk_us: Some(1050.0),
             remote_us: Some(50.0),
@@ -373,6 +382,10 @@ mod tests {
         assert!(text.ends_with("0.3 s less, at most"), "{text}");
         prediction.saved_s = None;
         assert!(predicted(&prediction, 1200).ends_with("no time can be told yet"));
+        prediction.reads_unproved = 600;
+        let text = predicted(&prediction, 1200);
+        assert!(text.contains("; 600 more (50.0 %)"), "{text}");
+        assert!(text.ends_with("--own 'GLOB'"), "{text}");
     }
 
     fn snapshot(text: &str) -> Snapshot {

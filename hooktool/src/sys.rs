@@ -478,13 +478,23 @@ pub fn local_time() -> (u8, u8, u8) {
 
 /// Whether this process may execute `path` (access rules of the effective user).
 pub fn may_execute(path: &Path) -> bool {
-    rustix::fs::accessat(
-        rustix::fs::CWD,
-        path,
-        rustix::fs::Access::EXEC_OK,
-        rustix::fs::AtFlags::EACCESS,
-    )
-    .is_ok()
+    may_access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Whether this process may use `path` so, by its effective user; by its real one where a filter
+/// forbids to ask for the other.
+///
+/// # Errors
+///
+/// It may not, or there is no such file.
+pub fn may_access(path: &Path, access: rustix::fs::Access) -> rustix::io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, accessat};
+    match accessat(CWD, path, access, AtFlags::EACCESS) {
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => {
+            accessat(CWD, path, access, AtFlags::empty())
+        }
+        told => told,
+    }
 }
 
 fn result(value: c_int) -> io::Result<c_int> {

@@ -140,9 +140,26 @@ pub fn furnish(fd: i32, bytes: u64, domain: u32, place: u64) -> Option<&'static 
     room.joined.get()
 }
 
-#[inline(never)]
+/// What `derive` takes and gives.
+struct Deriving {
+    secret: [u8; 32],
+    kept: Option<(&'static Keys, *mut u8)>,
+}
+
+/// Derives the keys on a stack of its own: it takes several KiB.
 fn derive(region: &Region) -> Option<(&'static Keys, *mut u8)> {
-    sys::memory::keep(Keys::derive(&region.header().secret_bytes()))
+    let mut deriving = Deriving {
+        secret: region.header().secret_bytes(),
+        kept: None,
+    };
+    sys::aside::run(derive_aside, &mut deriving);
+    deriving.kept
+}
+
+extern "C" fn derive_aside(deriving: *mut Deriving) {
+    // SAFETY: `derive` lends it for this call.
+    let deriving = unsafe { &mut *deriving };
+    deriving.kept = sys::memory::keep(Keys::derive(&deriving.secret));
 }
 
 /// The process is in this region from now on, unless it has changed its credentials since `place`.

@@ -5,6 +5,8 @@
 
 #[path = "exact/calls.rs"]
 mod calls;
+#[path = "exact/confined.rs"]
+mod confined;
 #[path = "exact/counters.rs"]
 mod counters;
 #[path = "exact/domains.rs"]

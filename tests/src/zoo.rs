@@ -63,6 +63,11 @@ pub fn compile_crowd(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("crowd.c"), "crowd")
 }
 
+/// Compiles the warden, which runs a command without the newer system calls.
+pub fn compile_confine(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("confine.c"), "confine")
+}
+
 /// Compiles the meddler: outsiders that change files, and watchers that check what they read.
 pub fn compile_meddler(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("meddler.c"), "meddler")

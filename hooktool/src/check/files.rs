@@ -23,6 +23,19 @@ pub const FILES_MAX: usize = 256;
 /// Rows for people: the files with the most reads, then the first ones by name.
 const ROWS_MAX: usize = 20;
 
+/// States that are not words of the session, and what they mean.
+const MEANINGS: [(&str, &str); 3] = [
+    (
+        "mapped_writable",
+        "stores reach it through memory, unseen: the kernel alone reads it",
+    ),
+    ("unread", "no read of it has passed the hooks yet"),
+    (
+        "unlisted",
+        "not among the busiest files, of which alone a session tells: less read than those",
+    ),
+];
+
 /// A regular file that a process has open.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OpenFile {
@@ -126,6 +139,17 @@ pub fn text(out: &mut String, files: &[OpenFile]) {
         files.len(),
         counts.join(", ")
     );
+    for (state, means) in MEANINGS {
+        if files.iter().any(|file| file.state == state) {
+            let _ = writeln!(out, "            {state}: {means}");
+        }
+    }
+    if files.iter().any(|file| file.reads > 0) {
+        let _ = writeln!(
+            out,
+            "            reads and hits of a file are those of the whole session:"
+        );
+    }
     for file in files.iter().take(ROWS_MAX) {
         let reads = show_count(file.reads as f64);
         let share = percent(file.hits, file.reads);
@@ -172,8 +196,20 @@ mod tests {
         drop(held);
         std::fs::remove_file(&path).unwrap();
         let mut out = String::new();
-        text(&mut out, &[told]);
+        text(&mut out, std::slice::from_ref(&told));
         assert!(out.starts_with("  files     1 open: 1 serve\n"), "{out}");
+        assert!(out.contains("those of the whole session"), "{out}");
+        assert!(!out.contains("unlisted"), "{out}");
+        let (state, reads) = ("unlisted".to_string(), 0);
+        text(
+            &mut out,
+            &[OpenFile {
+                state,
+                reads,
+                ..told
+            }],
+        );
+        assert!(out.contains("unlisted: not among the busiest"), "{out}");
         assert!(out.contains("4 reads  75.0 % hits"), "{out}");
     }
 }

@@ -170,7 +170,7 @@ fn in_session(report: &mut Report, root: &Path, session: Option<Known>) {
     let hits = viewer::percent(process.hits_local + process.hits_remote, process.reads);
     let state = viewer::state_words(session.state, session.reason.as_deref());
     report.reason = format!(
-        "in session {} for {} s, {state}: {} reads, {hits} % hits. {}",
+        "in session {} for {} s, {state}: {} reads of this process, {hits} % hits. {}",
         session.name, process.uptime_s, process.reads, report.reason
     );
     if session.state != ServiceState::Serving && report.verdict == Verdict::Covered {

@@ -105,6 +105,7 @@ fn prediction(totals: &Totals, reads: u64, nodes: &[NodeInfo]) -> Prediction {
     let each_us = disk_us.zip(remote_us).map(|(disk, remote)| disk - remote);
     Prediction {
         reads: hits,
+        reads_unproved: totals.bypass(Bypass::ObserveUnproved),
         hit_ratio: share(hits, reads),
         disk_us,
         remote_us,

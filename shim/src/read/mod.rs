@@ -56,8 +56,9 @@ pub enum Plan {
     Pass,
     /// Call the kernel, time it, and see whether the device was read.
     Sampled(u64, u64),
-    /// Call the kernel, and see what a node could have saved (`--mode observe`).
-    Observed(u64, u64),
+    /// Call the kernel, and see what a node could have saved (`--mode observe`), and under which
+    /// word that counts.
+    Observed(u64, u64, Bypass),
     /// Call the kernel, time it, and offer what it read to the nodes.
     Fill(u64, Fill),
     /// Served: this is the result.
@@ -145,9 +146,9 @@ fn settle(request: Request, plan: Plan, result: isize) {
             let brought = sys::device_bytes().saturating_sub(bytes);
             timed(request.fd, took, 1, result, brought);
         }
-        Plan::Observed(start, bytes) => {
+        Plan::Observed(start, bytes, word) => {
             let took = sys::ticks().wrapping_sub(start);
-            observed(request, took, result, sys::device_bytes() > bytes);
+            observed(request, took, result, sys::device_bytes() > bytes, word);
         }
         Plan::Fill(start, fill) => fill.after(request, start, result),
     }
@@ -211,9 +212,10 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
 }
 
 /// After a read that would have been tried, were it not for `--mode observe`: what came off the
-/// device could have come from a node. The governor goes by what that would have saved.
+/// device could have come from a node, and counts as `why`. The governor goes by what that would
+/// have saved.
 #[cold]
-fn observed(request: Request, took: u64, result: isize, read_device: bool) {
+fn observed(request: Request, took: u64, result: isize, read_device: bool, why: Bypass) {
     let (Some(word), Some(member)) = (fdtable::get(request.fd), session::join()) else {
         return;
     };
@@ -225,7 +227,7 @@ fn observed(request: Request, took: u64, result: isize, read_device: bool) {
         counters.add(Counter::ReadsDisk, 1);
         counters.add(Counter::ReadBytes, result.max(0) as u64);
         match off_the_device {
-            true => counters.bypassed(Bypass::Observe, 1),
+            true => counters.bypassed(why, 1),
             false => counters.bypassed(Bypass::PageCache, 1),
         }
         if off_the_device {
@@ -248,9 +250,13 @@ fn consult(request: Request, word: Word) -> Plan {
     };
     match Target::find(member, request, word) {
         Ok(_) if member.header().is_on(switch::OBSERVE) => {
-            Plan::Observed(sys::ticks(), sys::device_bytes())
+            Plan::Observed(sys::ticks(), sys::device_bytes(), Bypass::Observe)
         }
         Ok(target) => serve(member, request, word, &target),
+        Err(Bypass::Unproved | Bypass::WriteInFlight) if member.header().is_on(switch::OBSERVE) => {
+            let why = Bypass::ObserveUnproved;
+            Plan::Observed(sys::ticks(), sys::device_bytes(), why)
+        }
         Err(reason @ (Bypass::Unproved | Bypass::WriteInFlight)) => {
             // No fault of the cache, and not for long: a proof takes a second or ten. See
             // meanwhile, at less cost, whether the reads are slow.

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 pub mod arch;
+pub mod aside;
 pub mod file;
 pub mod memory;
 pub mod once;

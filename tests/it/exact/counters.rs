@@ -211,6 +211,19 @@ fn observe(mode: Mode) {
         .flag("--mode", "observe");
     let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
     puppets.done(0, "open", &json!(["f", "file", "r"]));
+    let writer = std::fs::File::options().write(true).open(bed.join("file"));
+    let writer = writer.expect("open");
+    writer.sync_all().expect("what is dirty cannot be dropped");
+    // Nobody vouches for a file that somebody may be writing.
+    wait_until("reads of an unproved file are predicted apart", || {
+        puppets.done(0, "drop", &json!(["f"]));
+        sweep(&mut puppets, &content);
+        hooked.stats().is_some_and(|stats| {
+            let unproved = stats.all["prediction"]["reads_unproved"].as_u64();
+            unproved >= Some(8)
+        })
+    });
+    drop(writer);
     let predicted = |stats: &harness::stats::Stats| {
         let reads = stats.all["prediction"]["reads"].as_u64();
         reads.expect("stats -j predicts")

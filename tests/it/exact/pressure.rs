@@ -215,6 +215,7 @@ fn more_writers_than_places(mode: Mode) {
     });
     let stats = hooked.stats().expect("live");
     assert!(stats.count("processes_unserved") > 0, "{}", stats.all);
+    must_not_ask_at_every_call(&mut puppets, PUPPETS - 1);
     for (round, who) in (PUPPETS - 16..PUPPETS).enumerate() {
         let at = round * 8192 + 7;
         content[at..at + 90].fill(who as u8);
@@ -229,6 +230,27 @@ fn more_writers_than_places(mode: Mode) {
     }
     puppets.end();
     hooked.final_stats().must_have_hits();
+}
+
+/// A process without a place asks for one now and then, not at every call: each question waits for
+/// an answer, which the kernel counts.
+fn must_not_ask_at_every_call(puppets: &mut Puppets, who: usize) {
+    const SWEEPS: usize = 40;
+    let pid = puppets.done(who, "pid", &json!([]));
+    let waits = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let waits = line.and_then(|count| count.trim().parse().ok());
+        waits.unwrap_or_else(|| panic!("{status}"))
+    };
+    let before: usize = waits();
+    for _ in 0..SWEEPS {
+        puppets.read(who, "sweep", &json!(["f", 0, 32 * 4096, 4096]));
+    }
+    let after = waits();
+    assert!(after - before < SWEEPS * 16, "{} waits", after - before);
 }
 
 /// The hook server may hold fewer descriptors than there are processes: those for whom there is

@@ -30,6 +30,12 @@ int main(int argc, char **argv)
         REFUSE(SYS_connect),
         REFUSE(SYS_socket),
         REFUSE(SYS_close_range),
+        REFUSE(SYS_openat2),
+        REFUSE(439), /* faccessat2 */
+        REFUSE(SYS_process_vm_readv),
+        REFUSE(SYS_mincore),
+        REFUSE(SYS_pwritev2),
+        REFUSE(SYS_copy_file_range),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof rules / sizeof rules[0], rules};

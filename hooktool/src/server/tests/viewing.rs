@@ -73,11 +73,13 @@ fn a_session_that_observes_predicts() {
     let record = joined.record();
     record.add(Counter::ReadsDisk, 1000);
     record.bypassed(Bypass::Observe, 250);
+    record.bypassed(Bypass::ObserveUnproved, 70);
     (0..250).for_each(|_| record.disk_latency.record(2_000_000_000));
     let json = stage.ask_json(&Request::Snapshot { pid: None });
     let prediction = &json["prediction"];
     assert_eq!(prediction["reads"], 250);
     assert_eq!(prediction["hit_ratio"], 0.25);
+    assert_eq!(prediction["reads_unproved"], 70);
     let saved_s = prediction["saved_s"].as_f64().unwrap();
     assert!((250.0..600.0).contains(&saved_s), "{prediction}");
     let serving = Stage::with_nodes(vec![node.addr()]);
