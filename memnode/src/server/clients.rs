@@ -139,7 +139,8 @@ impl Facts {
         format!(
             "id={} addr={} laddr={local} fd=0 name={} age={} idle={} flags=N db=0 sub=0 psub=0 \
              ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
-             omem=0 tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=2 lib-name={} lib-ver={}\n",
+             omem=0 tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=2 \
+             lib-name={} lib-ver={}\n",
             self.id,
             self.peer,
             names.name,
