@@ -17,7 +17,7 @@ use crate::extension::{Extension, Trace};
 use crate::layout::Bell;
 use crate::message::{Envelope, Message};
 use crate::record::TEST;
-use crate::ring::{Found, Note};
+use crate::ring::{Consumer, Found, Note};
 use crate::sync::AtomicU64;
 use crate::sys::{self, WAIT_MAX};
 use crate::wait::{self, Pace, Wait};
@@ -495,6 +495,14 @@ impl Endpoint {
             let mut pace = self.pace;
             pace.set_sink(!self.has_sent);
             let is_ready = self.sleep(&mut pace, deadline);
+            if is_ready && !self.has_sent {
+                let receivers = self.channels.iter().filter_map(|it| it.receiver.as_ref());
+                pace.note_found(
+                    receivers
+                        .map(Consumer::ready_bytes)
+                        .fold(0, u64::saturating_add),
+                );
+            }
             self.pace = pace;
             self.has_sent = false;
             if is_ready && let Some(found) = self.find_now()? {

@@ -98,6 +98,12 @@ mod blocking {
     /// been caught up with is given the time to publish several messages, instead of losing the
     /// line of its tail to a look after each.
     const BREATH_OF_A_SINK: u32 = 24;
+    /// In full flow a receiver on the sender's heels fetches each line out of its cache, and both
+    /// are slow. After so many waits in a row that each found so much, it lets the sender run
+    /// ahead once, some 40 us; from then on neither waits for the other's lines.
+    const HEELS_WAITS: u32 = 32;
+    const HEELS_BYTES: u64 = 1024;
+    const BREATH_ON_HEELS: u32 = 2000;
     /// Looks between two readings of the clock while spinning.
     const LOOKS: u32 = 32;
 
@@ -134,6 +140,8 @@ mod blocking {
         spin: Duration,
         is_fixed: bool,
         breath: u32,
+        /// Waits in a row that ended with a sender in full flow.
+        heels: u32,
         /// Spins in vain, in a row.
         misses: u32,
         /// Waits asleep until the next try, and how many it will be after the next one in vain.
@@ -160,6 +168,7 @@ mod blocking {
                 spin,
                 is_fixed: true,
                 breath: 0,
+                heels: 0,
                 misses: 0,
                 rest: 0,
                 rest_next: REST_MIN,
@@ -169,7 +178,16 @@ mod blocking {
         /// Tells whether this side waits for messages it did not provoke by one of its own.
         pub(crate) fn set_sink(&mut self, is_sink: bool) {
             self.breath = match is_sink {
+                true if self.heels >= HEELS_WAITS => BREATH_ON_HEELS,
                 true => BREATH_OF_A_SINK,
+                false => 0,
+            };
+        }
+
+        /// So many bytes were there when a wait for messages ended.
+        pub(crate) fn note_found(&mut self, bytes: u64) {
+            self.heels = match bytes >= HEELS_BYTES && self.breath != BREATH_ON_HEELS {
+                true => self.heels + 1,
                 false => 0,
             };
         }
@@ -386,6 +404,26 @@ mod blocking {
                 Pace::default().is_spinning()
             });
             assert_eq!(pinned.join().expect("it ends"), !sys::has_one_processor());
+        }
+
+        #[test]
+        fn a_receiver_on_the_heels_of_its_sender_lets_it_run_ahead_once() {
+            let mut pace = adaptive();
+            let mut breaths = |bytes: u64| {
+                pace.set_sink(true);
+                let breath = pace.breath;
+                pace.note_found(bytes);
+                breath
+            };
+            for _ in 0..2 {
+                for _ in 0..HEELS_WAITS {
+                    assert_eq!(breaths(HEELS_BYTES), BREATH_OF_A_SINK);
+                }
+                assert_eq!(breaths(HEELS_BYTES), BREATH_ON_HEELS);
+            }
+            for bytes in (0..200).map(|nth| HEELS_BYTES - u64::from(nth % 20 == 0)) {
+                assert_eq!(breaths(bytes), BREATH_OF_A_SINK);
+            }
         }
 
         #[test]

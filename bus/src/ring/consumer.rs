@@ -106,6 +106,14 @@ impl<H: Half> Consumer<H> {
         self.walk.at != self.half.producer().tail.at.load(Ordering::Acquire)
     }
 
+    /// Bytes published beyond what was handed out (nonsense where head and tail are). Changes
+    /// nothing.
+    #[inline]
+    pub fn ready_bytes(&self) -> u64 {
+        let tail = self.half.producer().tail.at.load(Ordering::Acquire);
+        tail.wrapping_sub(self.walk.at)
+    }
+
     /// Asks the processor for the lines of the record to come, while there is none yet: once the
     /// tail is seen to have moved, they are on their way, too.
     #[inline(always)]
