@@ -12,9 +12,10 @@ use crate::node::NODES_MAX;
 /// Bumped when a message changes.
 ///
 /// History, newest first:
+/// * 3: a member may ask to be looked at under a descriptor that it is about to close.
 /// * 2: regions are numbered; a process may move from one to another.
 /// * 1: the first messages.
-pub const ATTACH_VERSION: u32 = 2;
+pub const ATTACH_VERSION: u32 = 3;
 /// Largest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 256;
 /// Environment variable that names the session: `<session id, 32 hex>:<token, 32 hex>`.
@@ -56,6 +57,22 @@ pub enum Want {
         /// Slot of the process record.
         process: u16,
     },
+    /// A look at a file, for a proof: its descriptor is open until the answer is there.
+    Look {
+        /// Slot of the process record.
+        process: u16,
+        /// The descriptor.
+        fd: u32,
+        /// Index and generation of the file's record.
+        record: (u32, u32),
+    },
+}
+
+impl Want {
+    /// Whether it takes a process that is in already: who gets no answer goes on as before.
+    pub fn is_of_a_member(&self) -> bool {
+        matches!(self, Want::Socket { .. } | Want::Look { .. })
+    }
 }
 
 /// The answer.

@@ -97,6 +97,10 @@ pub const JUDGED: u64 = 1 << 10;
 /// Policy flag: the last descriptor on the file found that serving pays.
 pub const PAYS: u64 = 1 << 11;
 
+/// Policy flag, a hint: who asked for a proof had closed the file before the hook server looked.
+/// The next one has it look at once (`attach::Want::Look`).
+pub const SOUGHT: u64 = 1 << 12;
+
 /// A record with the generation it was found under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRef {

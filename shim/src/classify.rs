@@ -1,16 +1,22 @@
 //! Finding out what a descriptor is, once, when it is first read or written: a file that may be
 //! served (with its record in the region), or something to be left alone, with the reason.
 
-use grid::files::RecordRef;
+use grid::attach::Want;
+use grid::files::{RecordRef, SOUGHT};
 use grid::header::switch;
 use grid::names::Bypass;
-use grid::sync::Ordering;
+use grid::sync::{AtomicU64, Ordering};
 
 use crate::fdtable::{self, Word};
 use crate::governor;
 use crate::session::{self, Member};
-use crate::sys;
 use crate::sys::file::FileStat;
+use crate::{sockets, sys};
+
+/// No look at a file is waited for so long after one that did not come, in milliseconds.
+const LOOK_PAUSE_MS: u64 = 1000;
+/// Monotonic milliseconds from which on one may be.
+static LOOK_AT_MS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether a file of this kind is ever served; `Err`: why not.
 pub fn eligible(fd: i32, stat: &FileStat) -> Result<(), Bypass> {
@@ -99,11 +105,44 @@ pub fn request_proof(member: Member, found: RecordRef, fd: i32) {
     let Some(counters) = member.counters() else {
         return;
     };
+    if record.has_policy(SOUGHT) {
+        return have_it_looked_at(member, found, fd);
+    }
     let pid = counters.pid.load(Ordering::Relaxed);
     record
         .want
         .store(pid << 32 | (fd as u64 + 1), Ordering::Relaxed);
     ring(member);
+}
+
+/// Waits until the hook server has looked at a file that is open for an instant only, as web
+/// servers open theirs: once for each file, a tenth of a millisecond.
+#[cold]
+#[inline(never)]
+fn have_it_looked_at(member: Member, found: RecordRef, fd: i32) {
+    let (Some(config), Some(process)) = (session::config(), member.slot) else {
+        return;
+    };
+    let now = sys::monotonic_ms();
+    if session::is_shared_memory_child() || now < LOOK_AT_MS.load(Ordering::Relaxed) {
+        return;
+    }
+    // Nobody else asks meanwhile, and nobody for a while if there is no answer.
+    member.region().files().record(found).clear_policy(SOUGHT);
+    let want = Want::Look {
+        process,
+        fd: fd as u32,
+        record: (found.index, found.generation),
+    };
+    match crate::join::ask(config, want) {
+        Some(answer) => {
+            if let Some(region_fd) = answer.region_fd {
+                sys::socket::close(region_fd);
+            }
+            sockets::adopt(&answer);
+        }
+        None => LOOK_AT_MS.store(now + LOOK_PAUSE_MS, Ordering::Relaxed),
+    }
 }
 
 /// Wakes the hook server if it sleeps.

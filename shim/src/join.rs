@@ -17,7 +17,7 @@ use crate::sys::{self, Errno};
 const JOIN_LIMIT_MS: u64 = HEARTBEAT_MAX_MS + 100;
 /// Signals that may interrupt the wait.
 const INTERRUPTIONS_MAX: u32 = 16;
-/// Longest wait when only another socket is wanted: a read is waiting for it.
+/// Longest wait when only another socket or a look at a file is wanted: a read is waiting for it.
 const SOCKET_LIMIT_MS: u64 = 20;
 
 /// The hook server's answer with the descriptors that came along, already moved out of the target's
@@ -35,7 +35,7 @@ pub struct Answer {
 /// should be.
 pub fn ask(config: &Config, want: Want) -> Option<Answer> {
     let limit_ms = match want {
-        Want::Socket { .. } => SOCKET_LIMIT_MS,
+        Want::Socket { .. } | Want::Look { .. } => SOCKET_LIMIT_MS,
         _ => JOIN_LIMIT_MS,
     };
     let fd = socket::connect_abstract(config.socket.get(..config.socket_len)?, limit_ms).ok()?;

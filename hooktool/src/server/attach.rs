@@ -21,6 +21,7 @@ use rustix::net::{
 
 use super::domain::{Credentials, Domain};
 use super::members::Newcomer;
+use super::proofs;
 use super::session::{self, Session};
 use super::sys;
 use crate::failure::Failure;
@@ -155,8 +156,8 @@ fn accept_all(session: &Session, listener: &OwnedFd, seats: &mut Vec<Seat>) -> b
 /// A peer that is not listened to any more, or has gone without a word. If it lives it may be a
 /// process of the session, which will go on by itself.
 fn turn_out(session: &Session, seat: &Seat) {
-    let asks_for_more = |hello: &Hello| matches!(hello.want, Want::Socket { .. });
-    if !seat.hello.as_ref().is_some_and(asks_for_more) && lives(seat) {
+    let is_in = |hello: &Hello| hello.want.is_of_a_member();
+    if !seat.hello.as_ref().is_some_and(is_in) && lives(seat) {
         session.disown("a process that came to the door was not let in");
     }
 }
@@ -207,18 +208,25 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
     };
     let joined = match hello.want {
         Want::Join | Want::Move | Want::Fork { .. } => join(session, seat, hello),
-        Want::Socket { process, .. } => member(session, seat, process),
+        Want::Socket { process, .. } | Want::Look { process, .. } => member(session, seat, process),
     };
     let (domain, slot) = match joined {
         Ok(joined) => joined,
         Err(verdict) => {
-            if verdict != Verdict::Elsewhere && !matches!(hello.want, Want::Socket { .. }) {
+            if verdict != Verdict::Elsewhere && !hello.want.is_of_a_member() {
                 session.disown("a process could not be let in");
             }
             reply(seat, &welcome(session, verdict), None, &[]);
             return true;
         }
     };
+    if let Want::Look { fd, record, .. } = hello.want
+        && !proofs::look_now(session, &domain, seat.peer.pid, fd, record)
+    {
+        // It asks no more for a while.
+        reply(seat, &welcome(session, Verdict::Refused), None, &[]);
+        return true;
+    }
     // Without a slot of its own a process still gets the region: what it writes must be marked.
     let (verdict, sockets) = match slot {
         Some(_) => (Verdict::Joined, sockets),
@@ -234,7 +242,7 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
         *place = Some(*node);
     }
     let is_told = reply(seat, &answer, Some(&domain), &sockets);
-    if !is_told && !matches!(hello.want, Want::Socket { .. }) && lives(seat) {
+    if !is_told && !hello.want.is_of_a_member() && lives(seat) {
         session.disown("a process has not waited to be let in");
     }
     true
@@ -260,6 +268,7 @@ fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<(u8, Tcp
     let wanted = |number: usize| match want {
         Want::Join | Want::Move | Want::Fork { .. } => true,
         Want::Socket { node, .. } => usize::from(node) == number,
+        Want::Look { .. } => false,
     };
     let mut sockets = Vec::new();
     for node in session

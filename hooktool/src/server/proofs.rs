@@ -3,16 +3,18 @@
 //!
 //! One thread runs `run`. A process of the session leaves in a file's record who asks and under
 //! which descriptor; the file is opened from here, so that nothing a process says has to be
-//! believed. A stamp must have stood for a second. Then a read lease, granted only while nobody has
-//! the file open or mapped for writing, is taken and dropped at once: every later change moves the
-//! stamp. Where no lease is to be had, ten seconds of quiet must do (`docs/semantics.md` says what
-//! that cannot catch). No descriptor and no lease is ever held between two looks.
+//! believed. Who has closed the file before it is looked at waits for the look the next time
+//! (`look_now`, called by `attach`): from then on its path is known. A stamp must have stood for a
+//! second. Then a read lease, granted only while nobody has the file open or mapped for writing,
+//! is taken and dropped at once: every later change moves the stamp. Where no lease is to be had,
+//! ten seconds of quiet must do (`docs/semantics.md` says what that cannot catch). No descriptor
+//! and no lease is ever held between two looks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grid::files::{EXCLUDED, JUDGED, OWNED, RecordRef, Stamp, Trust};
+use grid::files::{EXCLUDED, JUDGED, OWNED, RecordRef, SOUGHT, Stamp, Trust};
 use grid::sync::Ordering;
 
 use super::domain::Domain;
@@ -57,6 +59,18 @@ struct Wish {
     due: Instant,
 }
 
+/// Where a process had a file open when it asked.
+pub struct Sighting {
+    domain: Arc<Domain>,
+    found: RecordRef,
+    pid: u32,
+    fd: u32,
+    path: String,
+}
+
+/// By domain and index of the record.
+type Wishes = HashMap<(u32, u32), Wish>;
+
 /// What came of a look at a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -69,15 +83,18 @@ enum Outcome {
 /// Looks after wishes until the session ends.
 pub fn run(session: &Session) {
     session.set_prover(std::thread::current());
-    let mut wishes: HashMap<(usize, u32), Wish> = HashMap::new();
+    let mut wishes = Wishes::new();
     let mut rung: Vec<u32> = Vec::new();
     while !session.is_ending() {
         std::thread::park_timeout(if wishes.is_empty() { REST } else { ROUND });
+        for sighting in std::mem::take(&mut *session.sightings.lock()) {
+            consider(session, sighting, &mut wishes);
+        }
         for (number, domain) in session.domains().iter().enumerate() {
             rung.resize(rung.len().max(number + 1), 0);
             let now = domain.region.header().doorbell.load(Ordering::SeqCst);
             if std::mem::replace(&mut rung[number], now) != now {
-                collect(session, number, domain, &mut wishes);
+                collect(session, domain, &mut wishes);
             }
         }
         std::thread::sleep(BREATH);
@@ -97,55 +114,110 @@ pub fn run(session: &Session) {
     }
 }
 
-/// Takes the wishes that the processes of a domain have left.
-fn collect(
+/// Notes where a process has a file open that it will close as soon as it is answered; false: that
+/// cannot be seen from here.
+pub fn look_now(
     session: &Session,
-    number: usize,
     domain: &Arc<Domain>,
-    wishes: &mut HashMap<(usize, u32), Wish>,
-) {
-    let files = domain.region.files();
-    for (found, record) in files.live() {
+    pid: u32,
+    fd: u32,
+    record: (u32, u32),
+) -> bool {
+    let (index, generation) = record;
+    let found = RecordRef { index, generation };
+    let Some(path) = look::path_of(pid, fd) else {
+        return false;
+    };
+    let mut sightings = session.sightings.lock();
+    if sightings.len() < WISHES_MAX {
+        sightings.push(Sighting {
+            domain: Arc::clone(domain),
+            found,
+            pid,
+            fd,
+            path,
+        });
+    }
+    drop(sightings);
+    session.wake_prover();
+    true
+}
+
+/// Takes the wishes that the processes of a domain have left.
+fn collect(session: &Session, domain: &Arc<Domain>, wishes: &mut Wishes) {
+    for (found, record) in domain.region.files().live() {
         if record.want.load(Ordering::Relaxed) == 0 {
             continue;
         }
         let want = record.want.swap(0, Ordering::Relaxed);
         let (pid, fd) = ((want >> 32) as u32, (want as u32).wrapping_sub(1));
-        let Some(path) = look::path_of(pid, fd) else {
-            continue;
-        };
-        let Some(seen) = look::at(pid, fd, &path, record.ident()) else {
-            continue;
-        };
-        remember_path(domain, found, &path);
-        if !record.has_policy(JUDGED) {
-            session.judge(domain, found, &path);
-        }
-        let (stamp, trust) = record.stamp();
-        let proved = stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained);
-        if proved || record.has_policy(OWNED) || record.has_policy(EXCLUDED) {
-            continue;
-        }
-        let now = Instant::now();
-        let key = (number, found.index);
-        let known = wishes.get_mut(&key).filter(|wish| wish.found == found);
-        if let Some(wish) = known {
-            (wish.pid, wish.fd, wish.path) = (pid, fd, path);
-        } else if wishes.len() < WISHES_MAX {
-            let wish = Wish {
+        let seen = look::path_of(pid, fd).is_some_and(|path| {
+            let sighting = Sighting {
                 domain: Arc::clone(domain),
                 found,
                 pid,
                 fd,
                 path,
-                stamp: seen.stamp,
-                since: now,
-                asked: now,
-                due: now + QUIET_WITH_LEASE,
             };
-            wishes.insert(key, wish);
+            consider(session, sighting, wishes)
+        });
+        let is_known = || wishes.get(&(domain.number, found.index)).is_some();
+        if !seen && !is_known() {
+            record.set_policy(SOUGHT);
         }
     }
+}
+
+/// Looks at what a process had open, and takes up the wish; false: that is not there any more.
+fn consider(session: &Session, sighting: Sighting, wishes: &mut Wishes) -> bool {
+    let Sighting {
+        domain,
+        found,
+        pid,
+        fd,
+        path,
+    } = sighting;
+    let Some(found) = domain
+        .region
+        .files()
+        .at(found.index)
+        .filter(|at| *at == found)
+    else {
+        return false;
+    };
+    let record = domain.region.files().record(found);
+    let Some(seen) = look::at(pid, fd, &path, record.ident()) else {
+        return false;
+    };
+    remember_path(&domain, found, &path);
+    if !record.has_policy(JUDGED) {
+        session.judge(&domain, found, &path);
+    }
+    let (stamp, trust) = record.stamp();
+    let proved = stamp == seen.stamp && matches!(trust, Trust::Clean | Trust::Chained);
+    if proved || record.has_policy(OWNED) || record.has_policy(EXCLUDED) {
+        return true;
+    }
+    let now = Instant::now();
+    let key = (domain.number, found.index);
+    let known = wishes.get_mut(&key).filter(|wish| wish.found == found);
+    if let Some(wish) = known {
+        (wish.pid, wish.fd, wish.path) = (pid, fd, path);
+    } else if wishes.len() < WISHES_MAX {
+        let wish = Wish {
+            domain,
+            found,
+            pid,
+            fd,
+            path,
+            stamp: seen.stamp,
+            since: now,
+            asked: now,
+            due: now + QUIET_WITH_LEASE,
+        };
+        wishes.insert(key, wish);
+    }
+    true
 }
 
 /// Has the stamp stood long enough, and does nobody have the file open for writing?

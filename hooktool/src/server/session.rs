@@ -23,6 +23,7 @@ use super::door::Door;
 use super::judging::Globs;
 use super::members::Members;
 use super::nodes::Node;
+use super::proofs::Sighting;
 use super::region::{self, Plan};
 use super::rest::Rest;
 use super::sys;
@@ -73,6 +74,8 @@ pub struct Session {
     placed: Mutex<Vec<bool>>,
     /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
     prover: OnceLock<Thread>,
+    /// What `attach` has looked at for it.
+    pub sightings: Mutex<Vec<Sighting>>,
     tenancy: Mutex<Tenancy>,
     /// What is known of owned files while nobody is here.
     pub rest: Mutex<Rest>,
@@ -143,6 +146,7 @@ impl Session {
             placed: Mutex::new(nodes.iter().map(|node| node.is_placed()).collect()),
             nodes,
             prover: OnceLock::new(),
+            sightings: Mutex::new(Vec::new()),
             tenancy: Mutex::new(Tenancy::of(&config)),
             rest: Mutex::new(Rest::default()),
             disowned: Mutex::new(false),

@@ -22,6 +22,7 @@ use rustix::process::Signal;
 
 both_modes!(
     nginx_sendfile,
+    nginx_as_it_comes,
     nginx_read,
     nginx_threads,
     nginx_directio,
@@ -89,6 +90,11 @@ fn nginx_sendfile(mode: Mode) {
     life(&NGINX, "sendfile on;", mode, true);
 }
 
+/// Opens and closes the file for each answer: it is gone when the hook server comes to look.
+fn nginx_as_it_comes(mode: Mode) {
+    life(&NGINX, "sendfile on; open_file_cache off;", mode, true);
+}
+
 fn nginx_read(mode: Mode) {
     life(&NGINX, "sendfile off;", mode, true);
 }
@@ -132,7 +138,7 @@ fn apache_read() {
 /// Keeps small files in its own memory and closes the others after each answer.
 #[test]
 fn lighttpd_sendfile() {
-    life(&LIGHTTPD, "sendfile", Mode::Oracle, false);
+    life(&LIGHTTPD, "sendfile", Mode::Oracle, true);
 }
 
 #[test]
@@ -145,11 +151,15 @@ fn nginx_config(dir: &Path, addr: SocketAddr, options: &str, first: &str) -> Str
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {dir}/tmp;"))
         .concat();
+    let kept_open = match options.contains("open_file_cache") {
+        true => "",
+        false => "open_file_cache max=100; open_file_cache_valid 1s;",
+    };
     format!(
         "{first} daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
 events {{ worker_connections 64; }}
 http {{ access_log {dir}/access.log; {temporary} {options}
-  open_file_cache max=100; open_file_cache_valid 1s;
+  {kept_open}
   server {{ listen {addr}; root {dir}/docs; }} }}"
     )
 }
