@@ -14,7 +14,7 @@ use super::{SetError, SetMode};
 const CHUNKS_PER_BUCKET: u32 = 4;
 
 /// Steps of shrinking, each of some ten microseconds to some hundred: returned chunks looked at,
-/// chains looked at, bytes given back.
+/// chunks looked at, bytes given back.
 const SORT_STEP: usize = 1024;
 const SWEEP_STEP: usize = 64;
 const GIVE_STEP_BYTES: usize = 1024 * 1024;
@@ -56,8 +56,8 @@ pub struct Shard {
     /// How many chunks it was made for.
     room: u32,
     counters: Counters,
-    /// While it shrinks: the next chain to look at.
-    sweep: usize,
+    /// While it shrinks: the next chunk to look at.
+    sweep: u32,
 }
 
 impl Shard {
@@ -232,7 +232,7 @@ impl Shard {
     pub fn begin_shrink(&mut self, chunks: u32) {
         self.slab.begin_shrink(chunks);
         self.policy.resized(chunks);
-        self.sweep = 0;
+        self.sweep = self.slab.chunks();
     }
 
     /// A bounded step of shrinking: the coldest items go, others move together, and what they
@@ -248,45 +248,54 @@ impl Shard {
             return self.slab.give_back(GIVE_STEP_BYTES);
         }
         for _ in 0..SWEEP_STEP {
-            if self.sweep == self.buckets.len() {
-                self.sweep = 0; // somebody was pinned: round again
+            if self.sweep == self.slab.fresh() {
+                self.sweep = self.slab.chunks(); // somebody was pinned: round again
             }
             if self.pull_in(self.sweep) {
                 self.sweep += 1;
+            }
+            if self.slab.behind() == 0 {
+                break;
             }
         }
         Ok(false)
     }
 
-    /// Moves what the items of a chain have behind the limit; `false` if one had to be given up for
-    /// room, and the chain may be another.
-    fn pull_in(&mut self, bucket: usize) -> bool {
-        let mut before = NONE;
-        let mut item = self.buckets[bucket];
-        while item != NONE {
-            let wanted = self.slab.chunks_behind(item);
-            if wanted > 0 && !self.slab.is_pinned(item) {
-                if self.slab.free_chunks() < wanted {
-                    let Some(victim) = self.policy.victim(&mut self.slab) else {
-                        return true;
-                    };
-                    self.drop_item(victim);
-                    self.counters.evictions += 1;
-                    return false;
-                }
-                let now = self.slab.pull_in(item);
-                if now != item {
-                    match before {
-                        NONE => self.buckets[bucket] = now,
-                        before => self.slab.set_chain(before, now),
-                    }
-                    self.policy.moved(&mut self.slab, now);
-                }
-                item = now;
-            }
-            (before, item) = (item, self.slab.chain(item));
+    /// Moves what the item of a chunk has behind the limit; `false` if another had to be given up
+    /// for room.
+    fn pull_in(&mut self, chunk: u32) -> bool {
+        let owner = self.slab.owner(chunk);
+        let Some(item) = owner.filter(|item| !self.slab.is_pinned(*item)) else {
+            return true;
+        };
+        if self.slab.free_chunks() < self.slab.chunks_behind(item) {
+            let Some(victim) = self.policy.victim(&mut self.slab) else {
+                return true;
+            };
+            self.drop_item(victim);
+            self.counters.evictions += 1;
+            return false;
+        }
+        let bucket = self.bucket(self.slab.hash(item));
+        let now = self.slab.pull_in(item);
+        if now != item {
+            self.replace(bucket, item, now);
+            self.policy.moved(&mut self.slab, now);
         }
         true
+    }
+
+    /// Whoever points to an item in its chain points to another from now on.
+    fn replace(&mut self, bucket: usize, item: u32, by: u32) {
+        if self.buckets[bucket] == item {
+            self.buckets[bucket] = by;
+            return;
+        }
+        let mut before = self.buckets[bucket];
+        while self.slab.chain(before) != item {
+            before = self.slab.chain(before);
+        }
+        self.slab.set_chain(before, by);
     }
 
     /// Takes away a pin that [`Value::pin`] has set.
@@ -343,15 +352,7 @@ impl Shard {
     fn drop_item(&mut self, item: u32) {
         let bucket = self.bucket(self.slab.hash(item));
         let following = self.slab.chain(item);
-        if self.buckets[bucket] == item {
-            self.buckets[bucket] = following;
-        } else {
-            let mut before = self.buckets[bucket];
-            while self.slab.chain(before) != item {
-                before = self.slab.chain(before);
-            }
-            self.slab.set_chain(before, following);
-        }
+        self.replace(bucket, item, following);
         let bytes = self.slab.key(item).len() + self.slab.value_bytes(item);
         self.counters.item_bytes -= bytes as u64;
         self.counters.items -= 1;

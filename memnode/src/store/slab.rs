@@ -21,11 +21,16 @@
 //!   +------+----------------------------------------------------------------------------------
 //! ```
 //!
+//! The link of the last chunk leads back to the first, marked; a free chunk links to the next free
+//! one; one behind the limit that is nobody's has no link.
+//!
 //! While an item is pinned its value is being sent from where it lies: it is not written over, and
 //! if it is removed meanwhile its chunks come back with the last pin.
 //!
 //! The chunk size is chosen so that a 4 KiB block with its envelope and its 16-byte key fills
 //! exactly four: 4192 bytes, 2.3 % more than 4096 (asserted below).
+
+mod shrink;
 
 use super::arena::{Part, Span};
 
@@ -64,6 +69,10 @@ const _: () = assert!(chunks_for(wire::KEY_BYTES, wire::HEADER_BYTES + 4096) == 
 /// No chunk.
 pub const NONE: u32 = u32::MAX;
 
+/// In the link of the last chunk of an item; the rest of it is the first chunk, so that from any
+/// chunk its item can be found.
+const LAST_BIT: u32 = 1 << 31;
+
 /// How many chunks an item takes.
 pub const fn chunks_for(key_bytes: usize, value_bytes: usize) -> u32 {
     let bytes = key_bytes + value_bytes;
@@ -93,6 +102,7 @@ pub struct Slab {
 impl Slab {
     /// All chunks that fit into a part of the arena.
     pub fn new(part: Part, chunks: u32) -> Slab {
+        assert!(chunks < LAST_BIT, "a shard of 2 TiB");
         Slab {
             part,
             limit: chunks,
@@ -128,12 +138,14 @@ impl Slab {
             return None;
         }
         self.used_chunks += wanted;
-        let mut first = NONE;
-        for _ in 0..wanted {
+        let last = self.take();
+        let mut first = last;
+        for _ in 1..wanted {
             let chunk = self.take();
             self.set_word(chunk, LINK_AT, first);
             first = chunk;
         }
+        self.set_word(last, LINK_AT, first | LAST_BIT);
         self.set_word(first, HASH_AT, hash);
         self.set_word(first, PREV_AT, NONE);
         self.set_word(first, NEXT_AT, NONE);
@@ -182,117 +194,30 @@ impl Slab {
     }
 
     fn free_item(&mut self, item: u32) {
-        let mut chunk = item;
-        while chunk != NONE {
-            let following = self.word(chunk, LINK_AT);
+        let mut rest = Some(item);
+        while let Some(chunk) = rest {
+            rest = self.following(chunk);
             self.free_chunk(chunk);
             self.used_chunks -= 1;
-            chunk = following;
         }
+    }
+
+    /// The next chunk of the same item.
+    fn following(&self, chunk: u32) -> Option<u32> {
+        let link = self.word(chunk, LINK_AT);
+        (link & LAST_BIT == 0).then_some(link)
     }
 
     /// Notes that a chunk holds nothing any more; behind the limit it is nobody's from now on.
     fn free_chunk(&mut self, chunk: u32) {
         if chunk >= self.limit {
+            self.set_word(chunk, LINK_AT, NONE);
             self.behind -= 1;
             return;
         }
         self.set_word(chunk, LINK_AT, self.free);
         self.free = chunk;
         self.free_chunks += 1;
-    }
-
-    /// Lets more chunks be used, up to as many as the part has room for.
-    pub fn grow(&mut self, limit: u32) {
-        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
-        let limit = limit.min(u32::try_from(self.part.len() / CHUNK_BYTES).unwrap_or(NONE - 1));
-        self.free_chunks += limit.saturating_sub(self.limit);
-        self.limit = self.limit.max(limit);
-    }
-
-    /// Lets fewer chunks be used. What lies behind the limit stays until it is pulled in or
-    /// removed; nothing new goes there.
-    pub fn begin_shrink(&mut self, limit: u32) {
-        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
-        self.limit = limit.min(self.limit);
-        self.unsorted = std::mem::replace(&mut self.free, NONE);
-        self.free_chunks = self.limit.saturating_sub(self.fresh);
-        self.behind = self.fresh.saturating_sub(self.limit);
-    }
-
-    /// Looks at some of the returned chunks; `true` when all were looked at.
-    pub fn sort_free(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            if self.unsorted == NONE {
-                break;
-            }
-            let chunk = self.unsorted;
-            self.unsorted = self.word(chunk, LINK_AT);
-            self.free_chunk(chunk);
-        }
-        self.unsorted == NONE
-    }
-
-    /// How many chunks behind the limit are not nobody's yet.
-    pub fn behind(&self) -> u32 {
-        self.behind
-    }
-
-    /// How many chunks of an item lie behind the limit.
-    pub fn chunks_behind(&self, item: u32) -> u32 {
-        let (mut chunk, mut count) = (item, 0);
-        while chunk != NONE {
-            count += u32::from(chunk >= self.limit);
-            chunk = self.word(chunk, LINK_AT);
-        }
-        count
-    }
-
-    /// Moves what an item has behind the limit to free chunks, of which there must be enough, and
-    /// returns where the item is now. Never one that is pinned. Who points to it has to be told.
-    pub fn pull_in(&mut self, item: u32) -> u32 {
-        debug_assert!(!self.is_pinned(item) && self.free_chunks >= self.chunks_behind(item));
-        let (mut first, mut before, mut chunk) = (item, NONE, item);
-        while chunk != NONE {
-            let following = self.word(chunk, LINK_AT);
-            let place_now = match chunk >= self.limit {
-                false => chunk,
-                true => {
-                    let to = self.take();
-                    let mut bytes = [0; CHUNK_BYTES];
-                    bytes.copy_from_slice(self.part.read(place(chunk, 0), CHUNK_BYTES));
-                    self.put(to, 0, &bytes);
-                    self.free_chunk(chunk);
-                    match before {
-                        NONE => first = to,
-                        before => self.set_word(before, LINK_AT, to),
-                    }
-                    to
-                }
-            };
-            (before, chunk) = (place_now, following);
-        }
-        first
-    }
-
-    /// Gives some memory behind the limit back to the kernel, at most so many bytes; `true` when
-    /// there is no more. Only when nothing is left there.
-    ///
-    /// # Errors
-    /// The kernel does not take it.
-    pub fn give_back(&mut self, most_bytes: usize) -> std::io::Result<bool> {
-        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
-        if self.fresh <= self.limit {
-            return Ok(true);
-        }
-        let most = (most_bytes / CHUNK_BYTES).max(1) as u32;
-        let from = self.limit.max(self.fresh.saturating_sub(most));
-        // To the end of the pages that the last piece has cut.
-        let end = place(self.fresh, 0) + super::arena::PAGE_BYTES_MAX;
-        self.fresh = from; // whatever the kernel says: a refusal costs memory and no more
-        self.part
-            .give_back(place(from, 0), end.min(self.part.len()))?;
-        Ok(self.fresh == self.limit)
     }
 
     /// Writes another value over an item of the same number of chunks that is not pinned.
@@ -540,35 +465,6 @@ mod tests {
         assert!(!slab.pin(item, |_| {}), "one more than can be counted");
         (0..255).for_each(|_| slab.unpin(item));
         assert!(!slab.is_pinned(item));
-    }
-
-    #[test]
-    fn what_lies_behind_the_limit_is_pulled_in_and_its_place_is_nobodys() {
-        let mut slab = testing::slab(32);
-        let items: Vec<u32> = (0..8u8)
-            .map(|n| slab.insert(&[n], &[n; 3500], 0).unwrap())
-            .collect();
-        for odd in [1, 3, 5, 7] {
-            slab.remove(items[odd]);
-        }
-        slab.begin_shrink(18);
-        assert!(!slab.sort_free(3) && slab.sort_free(100));
-        for (n, item) in (0..8u8).zip(items).step_by(2) {
-            let now = slab.pull_in(item);
-            let mut out = Vec::new();
-            slab.read_value(now, &mut out);
-            assert_eq!((slab.key(now), out), (&[n][..], vec![n; 3500]));
-            assert_eq!(slab.chunks_behind(now), 0);
-        }
-        assert_eq!(
-            (slab.behind(), slab.used_chunks(), slab.free_chunks()),
-            (0, 16, 2)
-        );
-        while !slab.give_back(1).unwrap() {}
-        assert_eq!(slab.insert(b"k", &[0; 3500], 7), None);
-        slab.grow(1000);
-        assert_eq!((slab.chunks(), slab.free_chunks()), (32, 16));
-        assert!(slab.insert(b"k", &[0; 3500], 7).is_some());
     }
 
     #[test]
