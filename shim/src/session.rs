@@ -34,6 +34,8 @@ pub struct Config {
     pub oracle: bool,
     /// Break the promise on purpose: writes are not counted, stamps not compared (feature `plant`).
     pub planted: bool,
+    /// Panic in every few reads, before and after the kernel's call (feature `plant`).
+    pub panics: bool,
 }
 
 static CONFIG: Once<Config> = Once::new();
@@ -95,6 +97,17 @@ pub fn config() -> Option<&'static Config> {
 #[inline]
 pub fn is_planted() -> bool {
     cfg!(feature = "plant") && config().is_some_and(|config| config.planted)
+}
+
+/// Panics now and then where a panic is planted, to prove that nobody notices.
+#[inline]
+pub fn panic_if_planted(fd: i32) {
+    if cfg!(feature = "plant") && config().is_some_and(|config| config.panics) {
+        assert!(
+            !(sys::ticks() >> 4).is_multiple_of(3),
+            "planted in a read of {fd}"
+        );
+    }
 }
 
 /// The membership if this process has joined already; never joins.

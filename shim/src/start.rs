@@ -57,14 +57,17 @@ fn start() {
     }
     fork_page.pid.store(sys::getpid() as u64, Ordering::Relaxed);
     let oracle = variable(c"HOOKTOOL_ORACLE").is_some_and(|value| value == b"1");
-    let planted = cfg!(feature = "plant") && variable(c"HOOKTOOL_PLANT") == Some(b"stale");
+    let plants = |what: &[u8]| {
+        cfg!(feature = "plant") && variable(c"HOOKTOOL_PLANT").is_some_and(|plant| plant == what)
+    };
     session::configure(Config {
         socket,
         socket_len,
         token,
         fork_page,
         oracle,
-        planted,
+        planted: plants(b"stale"),
+        panics: plants(b"panic"),
     });
 }
 

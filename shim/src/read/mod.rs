@@ -120,6 +120,7 @@ pub fn after(request: Request, plan: Plan, result: isize) {
 
 #[inline]
 fn decide(request: Request) -> Plan {
+    session::panic_if_planted(request.fd);
     let Some(mut word) = fdtable::get(request.fd) else {
         return Plan::Pass;
     };
@@ -139,6 +140,7 @@ fn decide(request: Request) -> Plan {
 
 #[inline]
 fn settle(request: Request, plan: Plan, result: isize) {
+    session::panic_if_planted(request.fd);
     match plan {
         Plan::Pass | Plan::Served(_) => {}
         Plan::Sampled(start, bytes) => {

@@ -77,7 +77,9 @@ fn words_seen(pid: u64, secret: &[u8]) -> usize {
 }
 
 fn stats_of(bed: &Bed, pid: u64) -> Option<Stats> {
-    let asked = run(&mut bed.hooktool(&["stats", "-j", pid.to_string().as_str()]));
+    // Three words: a small number alone that is no process of a session yet is an interval.
+    let words = ["stats", "-j", &pid.to_string(), "1", "1"];
+    let asked = run(&mut bed.hooktool(&words));
     let text = asked.text();
     asked
         .status

@@ -2,7 +2,8 @@
 //!
 //! A build of the shim with the feature `plant` (made by `make plant`) does not count writes and
 //! does not compare stamps when `HOOKTOOL_PLANT=stale` is set, so that it serves what was there
-//! before. If this went unnoticed, the silence of all other tests would mean nothing.
+//! before. If this went unnoticed, the silence of all other tests would mean nothing. Nor does
+//! anybody notice the panics that it plants in every third read when told `panic`.
 
 use harness::bed::Bed;
 use harness::files::noise;
@@ -15,14 +16,14 @@ use serde_json::json;
 const ABORT: i32 = 6;
 
 /// Rewrites and rereads blocks for as long as the puppets live; whether every read was right.
-fn provoke(mode: Mode, plant: bool) -> (bool, Option<i32>, String) {
+fn provoke(mode: Mode, plant: Option<&str>) -> (bool, Option<i32>, String) {
     let bed = Bed::new("plant", mode);
     bed.write("file", &noise(1, 64 * 4096));
     let hooked = bed.hooked();
     let mut command = hooked.command(bed.path(), &puppet_words(&bed, 1));
-    if plant {
+    if let Some(plant) = plant {
         command.env("HOOKTOOL_SHIM", stage_planted_shim(bed.path()));
-        command.env("HOOKTOOL_PLANT", "stale");
+        command.env("HOOKTOOL_PLANT", plant);
     }
     let mut puppets = Puppets::start(command);
     puppets.done(0, "open", &json!(["f", "file", "w"]));
@@ -57,7 +58,7 @@ fn provoke(mode: Mode, plant: bool) -> (bool, Option<i32>, String) {
 
 #[test]
 fn a_planted_stale_read_aborts_under_the_oracle() {
-    let (right, signal, errors) = provoke(Mode::Oracle, true);
+    let (right, signal, errors) = provoke(Mode::Oracle, Some("stale"));
     assert!(right, "the oracle let a stale read pass");
     assert_eq!(signal, Some(ABORT), "{errors}");
     assert!(
@@ -68,7 +69,7 @@ fn a_planted_stale_read_aborts_under_the_oracle() {
 
 #[test]
 fn without_the_oracle_the_plant_is_really_stale() {
-    let (right, signal, errors) = provoke(Mode::Normal, true);
+    let (right, signal, errors) = provoke(Mode::Normal, Some("stale"));
     assert!(
         !right,
         "the plant planted nothing: the test above would prove nothing; {errors}"
@@ -78,6 +79,13 @@ fn without_the_oracle_the_plant_is_really_stale() {
 
 #[test]
 fn without_a_plant_nobody_aborts() {
-    let (right, signal, errors) = provoke(Mode::Oracle, false);
+    let (right, signal, errors) = provoke(Mode::Oracle, None);
     assert!(right && signal.is_none(), "{signal:?} {errors}");
+}
+
+#[test]
+fn a_planted_panic_goes_unnoticed() {
+    let (right, signal, errors) = provoke(Mode::Oracle, Some("panic"));
+    assert!(right && signal.is_none(), "{signal:?} {errors}");
+    assert_eq!(errors, "", "something was said");
 }
