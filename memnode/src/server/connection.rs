@@ -351,6 +351,10 @@ impl Connection {
         partial.wanted = progress.wanted;
         if progress.consumed > 0 {
             partial.since = Instant::now();
+            // Not what a large value took that has gone by: its replies need that room.
+            if partial.bytes.capacity() > INPUT_BYTES {
+                partial.bytes.shrink_to(READ_BYTES_MIN);
+            }
         }
         if !partial.bytes.is_empty() && !self.session.closing {
             self.keep(partial, &mut scratch.out);
