@@ -38,7 +38,8 @@ pub const KEYS: [&str; 16] = [
 ];
 
 /// Variables that are no settings.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 9] = [
+    "HOOKTOOL_BUS",
     "HOOKTOOL_CONFIG",
     "HOOKTOOL_DISABLED",
     "HOOKTOOL_LOG",

@@ -75,8 +75,8 @@ fn told(error: Error) -> Failure {
             "look who:  hooktool bus see --all".to_string(),
         ),
         Error::Empty => (
-            "no message came in the time given".to_string(),
-            "look what is queued:  hooktool bus see --all".to_string(),
+            "without --wait, recv takes what is there".to_string(),
+            "wait for one:  --wait 60   look what is queued:  hooktool bus see --all".to_string(),
         ),
         _ => (
             "nothing was changed by this call".to_string(),
