@@ -147,7 +147,7 @@ fn the_server_itself() {
     run(&[
         ("MEMORY USAGE none", "$-1\r\n"),
         ("SET k v", "+OK\r\n"),
-        ("MEMORY USAGE k SAMPLES 0", ":1051\r\n"),
+        ("MEMORY USAGE k SAMPLES 0", ":1050\r\n"),
         (
             "MEMORY NONSENSE",
             "-ERR unknown subcommand 'NONSENSE'. Try MEMORY HELP.\r\n",

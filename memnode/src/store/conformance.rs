@@ -304,3 +304,49 @@ fn a_value_that_is_being_sent_holds_up_who_shrinks_and_nobody_else() {
     });
     check_within_memory(&store);
 }
+
+/// How many of the values there lie in one piece, and how many there are.
+fn in_one_piece(store: &Store, keys: u32) -> (u32, u32) {
+    let (mut whole, mut all) = (0, 0);
+    for n in 0..keys {
+        if let Some(pieces) = store.peek(&n.to_le_bytes(), |value| value.pieces()) {
+            all += 1;
+            whole += u32::from(pieces == 1);
+        }
+    }
+    (whole, all)
+}
+
+#[test]
+fn blocks_of_one_size_lie_in_one_piece_whatever_left_before_them() {
+    for policy in POLICIES {
+        let store = store(policy);
+        for n in 0..4000u32 {
+            write(&store, &n.to_le_bytes(), &[n as u8; 4128]);
+            if n % 7 == 0 {
+                let _ = store.remove(&(n / 2).to_le_bytes());
+            }
+            let _ = read(&store, &(n / 3).to_le_bytes());
+        }
+        let (whole, all) = in_one_piece(&store, 4000);
+        assert!(whole == all && all > 400, "{policy:?}: {whole} of {all}");
+    }
+}
+
+#[test]
+fn most_values_lie_in_one_piece_where_sizes_are_mixed() {
+    for policy in POLICIES {
+        let store = Store::reserve(8 * SMALL_STORE_BYTES, policy, HugePages::Off).unwrap();
+        let mut random = 1u32;
+        for turn in 0..60_000u32 {
+            random = random.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+            let (key, size) = ((random >> 8) % 6000, (random >> 24) % 16);
+            let bytes = [300, 4128, 4128, 8224, 8224, 8224, 16_416, 65_568][size as usize / 2];
+            write(&store, &key.to_le_bytes(), &vec![turn as u8; bytes]);
+        }
+        let (whole, all) = in_one_piece(&store, 6000);
+        check_within_memory(&store);
+        assert!(store.used_bytes() * 100 > store.capacity_bytes() as u64 * 97);
+        assert!(whole * 10 > all * 7, "{policy:?}: {whole} of {all}");
+    }
+}

@@ -10,9 +10,12 @@ use std::io::{self, IoSlice};
 use super::arena::{Arena, Span};
 use super::{Store, Value};
 
-/// Smaller values, blocks among them, are copied. Measured: a 4 KiB value lies in four or five
-/// pieces, and the kernel takes longer over so many pieces than one copy costs.
-const LEASE_BYTES_MIN: usize = 64 * 1024 + 1024;
+/// Smaller values are copied: that costs less than the pin.
+const LEASE_BYTES_MIN: usize = 2 * 1024;
+
+/// Values in pieces shorter than this on average are copied, unless they lie in one: the kernel
+/// takes longer over many pieces than a copy costs.
+const PIECE_BYTES_MIN: usize = 4 * 1024;
 
 /// Pieces of one write: sixteen 4 KiB blocks and what stands between them.
 const PIECES_MAX: usize = 128;
@@ -110,7 +113,10 @@ impl Out {
     /// Appends a value of the store: a large one by reference.
     pub fn value(&mut self, value: &mut Value<'_>) {
         let bytes = value.len();
-        if bytes < LEASE_BYTES_MIN || self.leased_bytes + bytes > self.leased_bytes_max {
+        if bytes < LEASE_BYTES_MIN
+            || self.leased_bytes + bytes > self.leased_bytes_max
+            || value.pieces() > 1 + bytes / (2 * PIECE_BYTES_MIN)
+        {
             return value.copy_to(&mut self.bytes);
         }
         let (at, spans) = (self.bytes.len(), &mut self.spans);

@@ -1,44 +1,50 @@
-//! Items in chains of equal chunks: the bytes of a shard, and nothing about which to keep.
+//! Items in chunks of one size: the bytes of a shard, and nothing about which to keep.
 //!
-//! Called by `shard` (what is where) and by the eviction policies (through the link fields). One
-//! size of chunk means that memory never gets stuck in a size nobody asks for any more, and that
-//! whatever is evicted can hold whatever comes next.
+//! Called by `shard` (what is where) and by the eviction policies (through the link fields). An
+//! item takes as many chunks as it needs, neighbours where there are any (`free`), so that a value
+//! usually lies in one piece; where there are none it takes what there is. One size of chunk
+//! means that memory never gets stuck in a size nobody asks for any more, and that whatever is
+//! evicted can hold whatever comes next.
 //!
-//! The first chunk of an item carries its header; the value flows on over the chunks linked
-//! behind it:
+//! An item begins with its header:
 //!
 //! ```text
-//!   first chunk, 1048 bytes, little endian
-//!   0      4      8      12      16     20      24    26      27     28        36
-//!   +------+------+------+-------+------+-------+-----+-------+------+---------+-----+-------
-//!   | link | prev | next | chain | hash | value | key | marks | pins | expires | key | value
-//!   |      |      |      |       |      | bytes | len |       |      |   ms    |     | ...
-//!   +------+------+------+-------+------+-------+-----+-------+------+---------+-----+-------
-//!   any further chunk
-//!   0      4
-//!   +------+----------------------------------------------------------------------------------
-//!   | link | value continues
-//!   +------+----------------------------------------------------------------------------------
-//! ```
+//!   first chunk of an item, 1044 bytes, little endian
+//!   0      4      8       12     16      20    22      23     24        32
+//!   +------+------+-------+------+-------+-----+-------+------+---------+-----+------------
+//!   | prev | next | chain | hash | value | key | marks | pins | expires | key | value ...
+//!   |      |      |       |      | bytes | len |       |      |   ms    |     | goes on
+//!   +------+------+-------+------+-------+-----+-------+------+---------+-----+------------
 //!
-//! The link of the last chunk leads back to the first, marked; a free chunk links to the next free
-//! one; one behind the limit that is nobody's has no link.
+//!   link of each chunk, in a table beside the arena so that values are not cut by it
+//!   31 30 29              0
+//!   +-----+---------------+
+//!   | 0 0 | the next chunk of the same item
+//!   | 1 0 | last chunk of an item; the first one, so that from any chunk its item is found
+//!   | 0 1 | first or last chunk of a free run; how many chunks it has
+//!   | 1 1 | nobody's (behind the limit)
+//!   +-----+---------------+
+//! ```
 //!
 //! While an item is pinned its value is being sent from where it lies: it is not written over, and
 //! if it is removed meanwhile its chunks come back with the last pin.
 //!
 //! The chunk size is chosen so that a 4 KiB block with its envelope and its 16-byte key fills
-//! exactly four: 4192 bytes, 2.3 % more than 4096 (asserted below).
+//! exactly four: 4176 bytes and four links, 2.3 % more than 4096 (asserted below).
 
+mod free;
 mod shrink;
 
 use super::arena::{Part, Span};
+use free::Runs;
 
 /// Size of a chunk in bytes.
-pub const CHUNK_BYTES: usize = 1048;
+pub const CHUNK_BYTES: usize = 1044;
 
-const LINK_AT: usize = 0;
-const PREV_AT: usize = LINK_AT + 4;
+/// Bytes of the table of links per chunk.
+pub const LINK_BYTES_PER_CHUNK: usize = size_of::<u32>();
+
+const PREV_AT: usize = 0;
 const NEXT_AT: usize = PREV_AT + 4;
 const CHAIN_AT: usize = NEXT_AT + 4;
 const HASH_AT: usize = CHAIN_AT + 4;
@@ -56,45 +62,41 @@ const SEEN_BIT: u8 = 0b100;
 /// In the marks: removed, and pinned still.
 const GONE_BIT: u8 = 0b1000;
 
-/// Room for key and value in the first chunk of an item.
-const FIRST_ROOM: usize = CHUNK_BYTES - KEY_AT;
-/// Room for value in each further chunk.
-const NEXT_ROOM: usize = CHUNK_BYTES - PREV_AT;
-
 /// Longest key in bytes: it has to fit into the first chunk.
 pub const KEY_BYTES_MAX: usize = 512;
-const _: () = assert!(KEY_AT == 36 && KEY_BYTES_MAX <= FIRST_ROOM);
+const _: () = assert!(KEY_AT == 32 && KEY_AT + KEY_BYTES_MAX <= CHUNK_BYTES);
 const _: () = assert!(chunks_for(wire::KEY_BYTES, wire::HEADER_BYTES + 4096) == 4);
 
 /// No chunk.
 pub const NONE: u32 = u32::MAX;
 
-/// In the link of the last chunk of an item; the rest of it is the first chunk, so that from any
-/// chunk its item can be found.
-const LAST_BIT: u32 = 1 << 31;
+/// The two upper bits of a link, see the head of this file.
+const TAG_BITS: u32 = 0b11 << 30;
+const LAST_TAG: u32 = 0b10 << 30;
+const FREE_TAG: u32 = 0b01 << 30;
 
 /// How many chunks an item takes.
 pub const fn chunks_for(key_bytes: usize, value_bytes: usize) -> u32 {
-    let bytes = key_bytes + value_bytes;
-    let beyond = bytes.saturating_sub(FIRST_ROOM);
-    1 + beyond.div_ceil(NEXT_ROOM) as u32
+    (KEY_AT + key_bytes + value_bytes).div_ceil(CHUNK_BYTES) as u32
 }
 
 /// The chunks of one shard.
 pub struct Slab {
     part: Part,
+    /// What each chunk says about itself.
+    links: Vec<u32>,
     /// How many chunks may be used.
     limit: u32,
     /// Chunks from here on were never used, or given back; their pages cost nothing yet.
     fresh: u32,
-    /// First chunk of the list of returned chunks, linked through `link`; all below `limit`.
-    free: u32,
+    /// Returned chunks, all below `limit`.
+    free: Runs,
     /// How many chunks below `limit` can be taken.
     free_chunks: u32,
     /// How many chunks are in items.
     used_chunks: u32,
     /// While it shrinks: returned chunks that were not looked at yet.
-    unsorted: u32,
+    unsorted: Runs,
     /// While it shrinks: chunks behind `limit` that are in items or unsorted.
     behind: u32,
 }
@@ -102,15 +104,16 @@ pub struct Slab {
 impl Slab {
     /// All chunks that fit into a part of the arena.
     pub fn new(part: Part, chunks: u32) -> Slab {
-        assert!(chunks < LAST_BIT, "a shard of 2 TiB");
+        assert!(chunks < FREE_TAG, "a shard of 1 TiB");
         Slab {
             part,
+            links: vec![0; chunks as usize],
             limit: chunks,
             fresh: 0,
-            free: NONE,
+            free: Runs::none(),
             free_chunks: chunks,
             used_chunks: 0,
-            unsorted: NONE,
+            unsorted: Runs::none(),
             behind: 0,
         }
     }
@@ -138,14 +141,7 @@ impl Slab {
             return None;
         }
         self.used_chunks += wanted;
-        let last = self.take();
-        let mut first = last;
-        for _ in 1..wanted {
-            let chunk = self.take();
-            self.set_word(chunk, LINK_AT, first);
-            first = chunk;
-        }
-        self.set_word(last, LINK_AT, first | LAST_BIT);
+        let first = self.take(wanted);
         self.set_word(first, HASH_AT, hash);
         self.set_word(first, PREV_AT, NONE);
         self.set_word(first, NEXT_AT, NONE);
@@ -195,29 +191,38 @@ impl Slab {
 
     fn free_item(&mut self, item: u32) {
         let mut rest = Some(item);
-        while let Some(chunk) = rest {
-            rest = self.following(chunk);
-            self.free_chunk(chunk);
-            self.used_chunks -= 1;
+        while let Some(start) = rest {
+            let (chunks, following) = self.run(start);
+            rest = following;
+            self.used_chunks -= chunks;
+            self.free_run(start, chunks);
+        }
+    }
+
+    /// How many chunks of an item lie side by side from this one on, and which comes after them.
+    fn run(&self, start: u32) -> (u32, Option<u32>) {
+        let mut chunk = start;
+        loop {
+            let following = self.following(chunk);
+            if following != Some(chunk + 1) {
+                return (chunk + 1 - start, following);
+            }
+            chunk += 1;
         }
     }
 
     /// The next chunk of the same item.
     fn following(&self, chunk: u32) -> Option<u32> {
-        let link = self.word(chunk, LINK_AT);
-        (link & LAST_BIT == 0).then_some(link)
+        let link = self.link(chunk);
+        (link & TAG_BITS == 0).then_some(link)
     }
 
-    /// Notes that a chunk holds nothing any more; behind the limit it is nobody's from now on.
-    fn free_chunk(&mut self, chunk: u32) {
-        if chunk >= self.limit {
-            self.set_word(chunk, LINK_AT, NONE);
-            self.behind -= 1;
-            return;
-        }
-        self.set_word(chunk, LINK_AT, self.free);
-        self.free = chunk;
-        self.free_chunks += 1;
+    fn link(&self, chunk: u32) -> u32 {
+        self.links[chunk as usize]
+    }
+
+    fn set_link(&mut self, chunk: u32, link: u32) {
+        self.links[chunk as usize] = link;
     }
 
     /// Writes another value over an item of the same number of chunks that is not pinned.
@@ -229,17 +234,6 @@ impl Slab {
         self.write_value(item, key_bytes, value);
     }
 
-    fn take(&mut self) -> u32 {
-        self.free_chunks -= 1;
-        if self.free == NONE {
-            self.fresh += 1;
-            return self.fresh - 1;
-        }
-        let chunk = self.free;
-        self.free = self.word(chunk, LINK_AT);
-        chunk
-    }
-
     fn write(&mut self, item: u32, key: &[u8], value: &[u8]) {
         self.set_word(item, VALUE_BYTES_AT, value.len() as u32);
         let key_bytes = (key.len() as u16).to_le_bytes();
@@ -249,14 +243,17 @@ impl Slab {
     }
 
     fn write_value(&mut self, item: u32, key_bytes: usize, value: &[u8]) {
-        let (mut chunk, mut from, mut rest) = (item, KEY_AT + key_bytes, value);
+        let (mut start, mut from, mut rest) = (item, KEY_AT + key_bytes, value);
         loop {
-            let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - from));
-            self.put(chunk, from, now);
-            if later.is_empty() {
-                return;
+            let (chunks, following) = self.run(start);
+            let room = chunks as usize * CHUNK_BYTES - from;
+            let (now, later) = rest.split_at(rest.len().min(room));
+            let at = place(start, from);
+            self.part.write(at, now.len()).copy_from_slice(now);
+            match following {
+                Some(next) => (start, from, rest) = (next, 0, later),
+                None => return,
             }
-            (chunk, from, rest) = (self.word(chunk, LINK_AT), PREV_AT, later);
         }
     }
 
@@ -270,16 +267,27 @@ impl Slab {
 
     /// Names each run of an item's value, in order: where it lies in the part, and its bytes.
     fn each_run(&self, item: u32, mut found: impl FnMut(&Slab, usize, usize)) {
-        let (mut chunk, mut from) = (item, KEY_AT + self.key_bytes(item));
+        let (mut start, mut from) = (item, KEY_AT + self.key_bytes(item));
         let mut rest = self.value_bytes(item);
         while rest > 0 {
-            let now = rest.min(CHUNK_BYTES - from);
+            let (chunks, following) = self.run(start);
+            let now = rest.min(chunks as usize * CHUNK_BYTES - from);
             if now > 0 {
-                found(self, place(chunk, from), now);
+                found(self, place(start, from), now);
             }
             rest -= now;
-            (chunk, from) = (self.word(chunk, LINK_AT), PREV_AT);
+            (start, from) = (following.unwrap_or(start), 0);
         }
+    }
+
+    /// In how many pieces an item lies.
+    pub fn pieces(&self, item: u32) -> u32 {
+        let (mut pieces, mut rest) = (0, Some(item));
+        while let Some(start) = rest {
+            rest = self.run(start).1;
+            pieces += 1;
+        }
+        pieces
     }
 
     /// An item's key.

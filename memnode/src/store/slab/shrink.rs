@@ -5,12 +5,13 @@
 //! the items in, give back. It moves what it is told to and never chooses what is given up.
 
 use super::super::arena::PAGE_BYTES_MAX;
-use super::{CHUNK_BYTES, LAST_BIT, LINK_AT, NONE, Slab, place};
+use super::free::Runs;
+use super::{CHUNK_BYTES, LAST_TAG, NONE, Slab, TAG_BITS, place};
 
 impl Slab {
     /// Lets more chunks be used, up to as many as the part has room for.
     pub fn grow(&mut self, limit: u32) {
-        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
+        assert!(self.is_sorted() && self.behind == 0, "still shrinking");
         let limit = limit.min(u32::try_from(self.part.len() / CHUNK_BYTES).unwrap_or(NONE - 1));
         self.free_chunks += limit.saturating_sub(self.limit);
         self.limit = self.limit.max(limit);
@@ -19,24 +20,27 @@ impl Slab {
     /// Lets fewer chunks be used. What lies behind the limit stays until it is pulled in or
     /// removed; nothing new goes there.
     pub fn begin_shrink(&mut self, limit: u32) {
-        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
+        assert!(self.is_sorted() && self.behind == 0, "still shrinking");
         self.limit = limit.min(self.limit);
-        self.unsorted = std::mem::replace(&mut self.free, NONE);
+        self.unsorted = std::mem::replace(&mut self.free, Runs::none());
         self.free_chunks = self.limit.saturating_sub(self.fresh);
         self.behind = self.fresh.saturating_sub(self.limit);
     }
 
     /// Looks at some of the returned chunks; `true` when all were looked at.
-    pub fn sort_free(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            if self.unsorted == NONE {
-                break;
-            }
-            let chunk = self.unsorted;
-            self.unsorted = self.word(chunk, LINK_AT);
-            self.free_chunk(chunk);
+    pub fn sort_free(&mut self, most: u32) -> bool {
+        let mut rest = most;
+        while rest > 0
+            && let Some((start, chunks)) = self.take_unsorted(rest)
+        {
+            rest -= chunks;
+            self.free_run(start, chunks);
         }
-        self.unsorted == NONE
+        self.is_sorted()
+    }
+
+    fn is_sorted(&self) -> bool {
+        self.unsorted.is_empty()
     }
 
     /// How many chunks behind the limit are not nobody's yet.
@@ -58,24 +62,29 @@ impl Slab {
     /// returns where the item is now. Never one that is pinned. Who points to it has to be told.
     pub fn pull_in(&mut self, item: u32) -> u32 {
         debug_assert!(!self.is_pinned(item) && self.free_chunks >= self.chunks_behind(item));
+        let behind = self.chunks_behind(item);
+        let mut places = (behind > 0).then(|| self.take(behind));
         let (mut first, mut last, mut rest) = (item, NONE, Some(item));
         while let Some(chunk) = rest {
             rest = self.following(chunk);
             let mut now = chunk;
-            if chunk >= self.limit {
-                now = self.take();
+            if chunk >= self.limit
+                && let Some(place_now) = places
+            {
+                places = self.following(place_now);
+                now = place_now;
                 let mut bytes = [0; CHUNK_BYTES];
                 bytes.copy_from_slice(self.part.read(place(chunk, 0), CHUNK_BYTES));
                 self.put(now, 0, &bytes);
-                self.free_chunk(chunk);
-                match last {
-                    NONE => first = now,
-                    before => self.set_word(before, LINK_AT, now),
-                }
+                self.free_run(chunk, 1);
+            }
+            match last {
+                NONE => first = now,
+                before => self.set_link(before, now),
             }
             last = now;
         }
-        self.set_word(last, LINK_AT, first | LAST_BIT);
+        self.set_link(last, first | LAST_TAG);
         first
     }
 
@@ -85,7 +94,7 @@ impl Slab {
     /// # Errors
     /// The kernel does not take it.
     pub fn give_back(&mut self, most_bytes: usize) -> std::io::Result<bool> {
-        assert!(self.unsorted == NONE && self.behind == 0, "still shrinking");
+        assert!(self.is_sorted() && self.behind == 0, "still shrinking");
         if self.fresh <= self.limit {
             return Ok(true);
         }
@@ -101,12 +110,12 @@ impl Slab {
 
     /// The item that a chunk behind the limit belongs to, once all free ones are sorted.
     pub fn owner(&self, chunk: u32) -> Option<u32> {
-        debug_assert!(chunk >= self.limit && self.unsorted == NONE);
-        let mut link = self.word(chunk, LINK_AT);
-        while link & LAST_BIT == 0 {
-            link = self.word(link, LINK_AT);
+        debug_assert!(chunk >= self.limit && self.is_sorted());
+        let mut link = self.link(chunk);
+        while link & TAG_BITS == 0 {
+            link = self.link(link);
         }
-        (link != NONE).then_some(link & !LAST_BIT)
+        (link & TAG_BITS == LAST_TAG).then_some(link & !TAG_BITS)
     }
 
     /// Chunks from here on were never used, or given back.
