@@ -18,8 +18,17 @@ use crate::node::NODES_MAX;
 pub const ATTACH_VERSION: u32 = 3;
 /// Largest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 256;
-/// Environment variable that names the session: `<session id, 32 hex>:<token, 32 hex>`.
+/// Environment variable that names the session:
+/// `<session id, 32 hex>:<token, 32 hex>:<name of the session>`.
 pub const SESSION_ENV: &str = "HOOKTOOL_SESSION";
+/// Longest name of a session, in bytes: letters, digits, dots, dashes, underscores.
+pub const NAME_BYTES_MAX: usize = 64;
+/// How the name of a mark begins: a memory file of which every hooked process maps a page from its
+/// start to its end, so that a look at its mappings tells its session when its environment does not
+/// any more: `hooktool-session-<id, 32 hex>-<first half of the token, 16 hex>-<name>`.
+pub const MARK: &str = "hooktool-session-";
+/// Longest name of a mark, in bytes.
+pub const MARK_BYTES_MAX: usize = MARK.len() + 32 + 1 + 16 + 1 + NAME_BYTES_MAX;
 
 /// The first and only message of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

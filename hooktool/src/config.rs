@@ -25,8 +25,7 @@ pub use grid::node::NODES_MAX;
 /// Linger of a session that was given a name, in milliseconds: ten minutes.
 pub const LINGER_NAMED_MS: u64 = 600_000;
 
-/// Longest name of a session, in bytes.
-pub const NAME_BYTES_MAX: usize = 64;
+pub use grid::attach::NAME_BYTES_MAX;
 
 /// 128 random bits that name a session: part of its socket names and of every key on a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -165,9 +164,16 @@ impl SessionId {
         format!("ramgrid/{self}/control")
     }
 
-    /// Value of `HOOKTOOL_SESSION` in the target's environment.
-    pub fn environment(&self, token: &Token) -> String {
-        format!("{self}:{}", to_hex(&token.0))
+    /// Value of `HOOKTOOL_SESSION` in the target's environment, for a session of this name.
+    pub fn environment(&self, token: &Token, name: &str) -> String {
+        format!("{self}:{}:{name}", token.to_hex())
+    }
+}
+
+impl Token {
+    /// As it stands in an environment. Not for eyes: whoever knows it may join the session.
+    pub fn to_hex(&self) -> String {
+        to_hex(&self.0)
     }
 }
 

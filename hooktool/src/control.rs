@@ -140,6 +140,10 @@ pub struct SessionInfo {
     pub nodes: Vec<NodeInfo>,
     /// Living processes, oldest first.
     pub processes: Vec<ProcessInfo>,
+    /// Hooked processes of the session that have read nothing eligible yet: added by `ps`, which
+    /// looks for them itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<ProcessInfo>,
 }
 
 /// A process of a session.

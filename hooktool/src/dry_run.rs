@@ -26,7 +26,7 @@ fn text(settings: &Settings, config: &ServeConfig, target: &Target) -> String {
     let _ = writeln!(out, "LD_PRELOAD={}", String::from_utf8_lossy(&preload));
     let _ = writeln!(
         out,
-        "{}=<session>:<token>   (made at each start)",
+        "{}=<session>:<token>:<name>   (made at each start)",
         environment::SESSION
     );
     if environment::is_disabled() {

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use crate::config::{SessionId, Token};
 
-/// Lets a process into a session: `<session hex>:<token hex>`.
-pub const SESSION: &str = "HOOKTOOL_SESSION";
+/// Lets a process into a session: `<session hex>:<token hex>:<name>`.
+pub const SESSION: &str = grid::attach::SESSION_ENV;
 
 /// `1` makes everything inert.
 pub const DISABLED: &str = "HOOKTOOL_DISABLED";
@@ -43,11 +43,11 @@ pub fn preload(shim: &Path, theirs: Option<&OsStr>) -> Vec<u8> {
 pub fn hooked(
     environment: Vec<CString>,
     shim: &Path,
-    session: &SessionId,
-    token: &Token,
+    (session, token): (&SessionId, &Token),
+    name: &str,
 ) -> Vec<CString> {
     let preload = preload(shim, std::env::var_os(PRELOAD).as_deref());
-    let session = session.environment(token).into_bytes();
+    let session = session.environment(token, name).into_bytes();
     let environment = with(environment, PRELOAD, preload);
     with(environment, SESSION, session)
 }

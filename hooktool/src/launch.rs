@@ -143,15 +143,15 @@ fn open_session(
             token,
             shim,
         } = entered;
-        return Ok((environment::hooked(ours, &shim, &session, &token), None));
+        let ours = environment::hooked(ours, &shim, (&session, &token), &config.name);
+        return Ok((ours, None));
     }
     let (server, troubles) = spawn::start(config, parent)?;
     troubles.iter().for_each(|trouble| failure::note(trouble));
     let server = (parent == Parent::Here).then_some(server);
-    Ok((
-        environment::hooked(ours, &config.shim, &config.session, &config.token),
-        server,
-    ))
+    let place = (&config.session, &config.token);
+    let ours = environment::hooked(ours, &config.shim, place, &config.name);
+    Ok((ours, server))
 }
 
 /// The session's configuration.

@@ -5,6 +5,7 @@
 //! rest are viewers and checks. No module but `sys` contains unsafe code.
 
 pub mod bus;
+pub mod carriers;
 pub mod check;
 pub mod cli;
 pub mod commands;

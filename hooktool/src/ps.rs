@@ -5,8 +5,9 @@
 
 use std::io::IsTerminal;
 
+use crate::carriers::{self, Carried};
 use crate::cli::JsonArgs;
-use crate::control::{NodeInfo, NodeState, ServiceState, SessionInfo};
+use crate::control::{NodeInfo, NodeState, ProcessInfo, ServiceState, SessionInfo};
 use crate::failure::{self, Failure};
 use crate::sizes::show_count;
 use crate::viewer::{json_line, line, percent, state_words};
@@ -24,8 +25,12 @@ type Left<'a> = [&'a str; 6];
 ///
 /// The output cannot be written.
 pub fn ps(arguments: &JsonArgs) -> Result<u8, Failure> {
-    let sessions = sessions::list();
-    let orphans = orphans::find(&sessions);
+    let mut sessions = sessions::list();
+    let hooked = carriers::hooked();
+    let orphans = orphans::find(&sessions, &hooked);
+    for found in &mut sessions.found {
+        found.info.waiting = waiting(&found.info, &hooked);
+    }
     let infos = sessions.found.iter().map(|found| &found.info);
     let infos: Vec<_> = infos.chain(&orphans).collect();
     if arguments.json {
@@ -45,6 +50,16 @@ pub fn ps(arguments: &JsonArgs) -> Result<u8, Failure> {
         failure::note(&format!("sessions: {}", sessions::others(&sessions)));
     }
     Ok(0)
+}
+
+/// The processes of a session that have not joined.
+fn waiting(info: &SessionInfo, hooked: &[(u32, Carried)]) -> Vec<ProcessInfo> {
+    let joined = |pid: &u32| info.processes.iter().any(|process| process.pid == *pid);
+    let carries = hooked
+        .iter()
+        .filter(|(_, carried)| carried.session == info.session);
+    let pids = carries.map(|(pid, _)| *pid).filter(|pid| !joined(pid));
+    pids.map(orphans::process).collect()
 }
 
 /// Columns of the screen; where a program reads there is no end.
@@ -89,19 +104,24 @@ fn rows_of(info: &SessionInfo) -> Vec<String> {
         row(&left.each_ref().map(String::as_str), &state, &node)
     });
     let mut rows: Vec<_> = rows.collect();
+    let uptime = uptime_words(info.uptime_s);
+    let idle = |pid: &str, command: &str, uptime: &str, state: &str| {
+        row(&[pid, &info.name, command, uptime, "0", "-"], state, &node)
+    };
+    for process in &info.waiting {
+        let state = format!("{state}, no read yet");
+        let pid = process.pid.to_string();
+        rows.push(idle(&pid, &process.command, "-", &state));
+    }
     if rows.is_empty() {
-        // Nobody has attached: because the target has opened nothing yet, or because all are gone.
-        let pid = info.pid.to_string();
-        let (pid, state) = match sessions::is_awaited(info) {
-            true => (pid.as_str(), format!("{state}, no read yet")),
-            false => ("-", "lingering".into()),
-        };
-        let uptime = uptime_words(info.uptime_s);
-        rows.push(row(
-            &[pid, &info.name, "-", &uptime, "0", "-"],
-            &state,
-            &node,
-        ));
+        // Nobody has attached: because the target is not hooked yet, or because all are gone.
+        rows.push(match sessions::awaited(info) {
+            Some(pid) => {
+                let state = format!("{state}, no read yet");
+                idle(&pid.to_string(), "-", &uptime, &state)
+            }
+            None => idle("-", "-", &uptime, "lingering"),
+        });
     }
     rows
 }
@@ -143,7 +163,7 @@ fn uptime_words(uptime_s: u64) -> String {
 mod tests {
     use super::*;
     use crate::config::{Mode, SessionId};
-    use crate::control::{ProcessInfo, SCHEMA};
+    use crate::control::SCHEMA;
 
     #[test]
     fn ages_are_short() {
@@ -201,6 +221,7 @@ mod tests {
                 hits_remote: 0,
                 reads_disk: 0,
             }],
+            waiting: Vec::new(),
         };
         let [text] = &rows_of(&info)[..] else {
             panic!("one process")

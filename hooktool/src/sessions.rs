@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::carriers::{self, Carried};
 use crate::config::SessionId;
 use crate::control::{LINE_BYTES_MAX, Request, Response, SessionInfo};
 use crate::failure::Failure;
@@ -85,15 +86,19 @@ fn list_within(limit: Duration) -> Sessions {
     sessions
 }
 
-/// Whether the session's first process lives and has not joined yet: it has opened nothing so far.
-/// Its number alone proves nothing (numbers are used again), its environment does.
-pub fn is_awaited(info: &SessionInfo) -> bool {
-    let environment = std::fs::read(format!("/proc/{}/environ", info.pid)).unwrap_or_default();
-    let session = info.session.to_string();
-    let lives = environment
-        .windows(session.len())
-        .any(|part| part == session.as_bytes());
-    lives && info.processes.is_empty()
+/// The process of a session that lives while none has joined: it has opened nothing so far. Its
+/// number alone proves nothing (numbers are used again), what it carries does. None: it lingers.
+pub fn awaited(info: &SessionInfo) -> Option<u32> {
+    if !info.processes.is_empty() {
+        return None;
+    }
+    let carries = |carried: &Carried| carried.session == info.session;
+    if carriers::of(info.pid).as_ref().is_some_and(carries) {
+        return Some(info.pid);
+    }
+    let others = carriers::pids().filter(|pid| *pid != info.pid);
+    let mut hooked = others.filter(|pid| carriers::of_hooked(*pid).as_ref().is_some_and(carries));
+    hooked.next()
 }
 
 /// The sessions of a name that this user started, youngest first: those that a start may enter.
@@ -149,7 +154,12 @@ pub fn select_one(name: Option<&str>, verb: &str) -> Result<Found, Failure> {
 
 fn belongs(info: &SessionInfo, name: &str) -> bool {
     match name.parse::<u32>() {
-        Ok(pid) => info.pid == pid || info.processes.iter().any(|process| process.pid == pid),
+        Ok(pid) => {
+            let carries = |carried: Carried| carried.session == info.session;
+            info.pid == pid
+                || info.processes.iter().any(|process| process.pid == pid)
+                || carriers::of_hooked(pid).is_some_and(carries)
+        }
         Err(_) => info.name == name || info.session.to_string() == name,
     }
 }
@@ -184,15 +194,15 @@ fn ambiguous(name: Option<&str>, found: &[Found], verb: &str) -> Failure {
 pub fn pid_of(info: &SessionInfo) -> u32 {
     let lives = info.processes.iter().any(|one| one.pid == info.pid);
     let first = info.processes.first().filter(|_| !lives);
-    first.map_or(info.pid, |first| first.pid)
+    let first = first.map(|first| first.pid).or_else(|| awaited(info));
+    first.unwrap_or(info.pid)
 }
 
 /// Which of the sessions of one name this is: `(process 4242)`, `(lingering, was process 4242)`.
 pub fn who(info: &SessionInfo) -> String {
-    let pid = pid_of(info);
-    match info.processes.is_empty() && !is_awaited(info) {
-        true => format!("(lingering, was process {pid})"),
-        false => format!("(process {pid})"),
+    match info.processes.is_empty() && awaited(info).is_none() {
+        true => format!("(lingering, was process {})", info.pid),
+        false => format!("(process {})", pid_of(info)),
     }
 }
 
@@ -352,6 +362,7 @@ mod tests {
                 uptime_s: 1,
                 nodes: Vec::new(),
                 processes: Vec::new(),
+                waiting: Vec::new(),
             };
             let link = Link {
                 stream: std::fs::File::open("/dev/null").unwrap().into(),

@@ -91,7 +91,7 @@ fn done(answer: Response) -> Result<(), Failure> {
 }
 
 fn done_words(request: &Request, info: &SessionInfo) -> &'static str {
-    let lingers = info.processes.is_empty() && !sessions::is_awaited(info);
+    let lingers = info.processes.is_empty() && sessions::awaited(info).is_none();
     match request {
         Request::Service { on: true } => "is on: hot blocks are served",
         Request::Service { on: false } if lingers => "is ended: nobody was in it",

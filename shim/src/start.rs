@@ -1,6 +1,7 @@
 //! The constructor: runs before `main`, in every program that the preload reaches. It reads the
-//! environment, looks up the real functions, and does nothing else: no connection, no descriptor,
-//! no thread, no output. The kill switch comes first.
+//! environment, looks up the real functions, marks the process as one of its session, and does
+//! nothing else: no connection, no descriptor that stays, no thread, no output. The kill switch
+//! comes first.
 //!
 //! # Safety
 //! What is dangerous here: code that runs before the target's own, possibly before other libraries
@@ -9,6 +10,7 @@
 
 use core::ffi::CStr;
 
+use grid::attach::{MARK, MARK_BYTES_MAX, NAME_BYTES_MAX};
 use grid::sync::Ordering;
 
 use crate::session::{self, Config};
@@ -46,7 +48,7 @@ fn start() {
     {
         return;
     }
-    let Some((socket, socket_len, token)) = parse_session(value) else {
+    let Some(named) = parse_session(value) else {
         return;
     };
     let Some(fork_page) = sys::memory::map_fork_page() else {
@@ -56,14 +58,15 @@ fn start() {
         remember(value);
     }
     fork_page.pid.store(sys::getpid() as u64, Ordering::Relaxed);
+    mark(value);
     let oracle = variable(c"HOOKTOOL_ORACLE").is_some_and(|value| value == b"1");
     let plants = |what: &[u8]| {
         cfg!(feature = "plant") && variable(c"HOOKTOOL_PLANT").is_some_and(|plant| plant == what)
     };
     session::configure(Config {
-        socket,
-        socket_len,
-        token,
+        socket: named.socket,
+        socket_len: named.socket_len,
+        token: named.token,
         fork_page,
         oracle,
         planted: plants(b"stale"),
@@ -86,10 +89,22 @@ fn remember(session: &[u8]) {
     }
 }
 
-/// `<session id, 32 hex>:<token, 32 hex>` to the name of the join socket and the token.
-fn parse_session(value: &[u8]) -> Option<([u8; 64], usize, [u8; 16])> {
+/// What the session variable says.
+struct Named {
+    /// Name of the join socket.
+    socket: [u8; 64],
+    socket_len: usize,
+    token: [u8; 16],
+}
+
+/// Takes `<session id, 32 hex>:<token, 32 hex>:<name>` apart.
+fn parse_session(value: &[u8]) -> Option<Named> {
     let (id, token) = (value.get(..32)?, value.get(33..65)?);
-    if value.get(32) != Some(&b':') || value.len() != 65 || !id.iter().all(u8::is_ascii_hexdigit) {
+    let hex = |text: &[u8]| text.iter().all(u8::is_ascii_hexdigit);
+    let plain = |letter: &u8| letter.is_ascii_alphanumeric() || b"._-".contains(letter);
+    let name = value.get(66..)?;
+    let separated = value.get(32) == Some(&b':') && value.get(65) == Some(&b':');
+    if !separated || !hex(id) || name.len() > NAME_BYTES_MAX || !name.iter().all(plain) {
         return None;
     }
     let mut bytes = [0; 16];
@@ -97,13 +112,36 @@ fn parse_session(value: &[u8]) -> Option<([u8; 64], usize, [u8; 16])> {
         let digit = |letter: u8| (letter as char).to_digit(16).map(|digit| digit as u8);
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
-    let mut name = [0; 64];
+    let mut socket = [0; 64];
+    let socket_len = compose(&mut socket, &[b"ramgrid/", id, b"/attach"])?;
+    Some(Named {
+        socket,
+        socket_len,
+        token: bytes,
+    })
+}
+
+/// Writes the parts one after the other; how long they are together. `None`: too long.
+fn compose(to: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     let mut len = 0;
-    for part in [b"ramgrid/".as_slice(), id, b"/attach"] {
-        name[len..len + part.len()].copy_from_slice(part);
+    for part in parts {
+        to.get_mut(len..len + part.len())?.copy_from_slice(part);
         len += part.len();
     }
-    Some((name, len, bytes))
+    Some(len)
+}
+
+/// Marks this process, and those that it forks, as of the session that a well-formed `value` names:
+/// a program may write over its environment.
+fn mark(value: &[u8]) {
+    let mut name = [0; MARK_BYTES_MAX + 1];
+    let (id, half, session) = (&value[..32], &value[33..49], &value[66..]);
+    let parts = [MARK.as_bytes(), id, b"-", half, b"-", session];
+    if compose(&mut name[..MARK_BYTES_MAX], &parts).is_some()
+        && let Ok(name) = CStr::from_bytes_until_nul(&name)
+    {
+        sys::memory::map_mark(name);
+    }
 }
 
 fn parse_number(text: &[u8]) -> Option<u64> {
@@ -126,18 +164,34 @@ mod tests {
 
     #[test]
     fn a_session_variable_is_taken_apart_or_refused() {
-        let value = b"00112233445566778899aabbccddeeff:ffeeddccbbaa99887766554433221100";
-        let (name, len, token) = parse_session(value).expect("well formed");
+        let value = b"00112233445566778899aabbccddeeff:ffeeddccbbaa99887766554433221100:pg-1";
+        let named = parse_session(value).expect("well formed");
         assert_eq!(
-            &name[..len],
+            &named.socket[..named.socket_len],
             b"ramgrid/00112233445566778899aabbccddeeff/attach"
         );
-        assert_eq!((token[0], token[15]), (0xFF, 0x00));
+        assert_eq!((named.token[0], named.token[15]), (0xFF, 0x00));
         assert!(parse_session(b"").is_none());
-        assert!(parse_session(&value[..64]).is_none());
-        assert!(
-            parse_session(&value.map(|letter| if letter == b':' { b'-' } else { letter }))
-                .is_none()
-        );
+        assert!(parse_session(&value[..65]).is_none());
+        let with_dashes = value.map(|letter| if letter == b':' { b'-' } else { letter });
+        assert!(parse_session(&with_dashes).is_none());
+        assert!(parse_session(&[value.as_slice(), b"/x"].concat()).is_none());
+        let long = [&value[..66], &[b'n'; NAME_BYTES_MAX]].concat();
+        assert!(parse_session(&long).is_some());
+        assert!(parse_session(&[&long, b"n".as_slice()].concat()).is_none());
+    }
+
+    #[test]
+    fn a_mark_has_room_for_the_longest_name() {
+        let parts = [
+            MARK.as_bytes(),
+            &[0; 32],
+            b"-",
+            &[0; 16],
+            b"-",
+            &[0; NAME_BYTES_MAX],
+        ];
+        let mut name = [0; MARK_BYTES_MAX];
+        assert_eq!(compose(&mut name, &parts), Some(MARK_BYTES_MAX));
     }
 }

@@ -4,6 +4,8 @@
 //! PostgreSQL brings its own oracles: page checksums, `pg_amcheck --heapallindexed`, and the books
 //! of pgbench, which balance or do not. SQLite is compared with a model after each step.
 
+#[path = "servers/daemons.rs"]
+mod daemons;
 #[path = "servers/fio.rs"]
 mod fio;
 #[path = "servers/fsx.rs"]

@@ -38,6 +38,11 @@ pub fn compile_warmer(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("warmer.c"), "warmer")
 }
 
+/// Compiles the molter, which sheds its environment and its parent.
+pub fn compile_molter(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("molter.c"), "molter")
+}
+
 /// Compiles the caller, which reads a file by one kind of call.
 pub fn compile_caller(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("caller.c"), "caller")

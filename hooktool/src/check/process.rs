@@ -2,19 +2,20 @@
 //!
 //! `/proc/PID/maps` says whether the hook driver is loaded and which objects are, those opened late
 //! included; `/proc/PID/fd` which files are open and whether a ring of io_uring exists; the
-//! session's hook server what it serves of them. A process without the driver is judged as if it
-//! were started again.
+//! session's hook server what it serves of them; `carriers` in which session a process was started
+//! that none knows. A process without the driver is judged as if it were started again.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::report::{Report, Verdict};
 use super::{files, judge_objects, own};
+use crate::carriers::{self, Carried};
 use crate::control::{ProcessInfo, Request, Response, ServiceState, SessionInfo, Snapshot};
 use crate::failure::Failure;
 use crate::libraries::Object;
 use crate::shim::{self, Shim};
-use crate::{elf, precheck, sessions, viewer};
+use crate::{elf, environment, precheck, sessions, viewer};
 
 /// Examines a process.
 ///
@@ -64,7 +65,7 @@ pub fn examine(pid: u32, shim: Option<&Shim>) -> Result<Report, Failure> {
     }
     report.conclude();
     if hooked {
-        in_session(&mut report, &root, session);
+        in_session(&mut report, pid, session);
     } else {
         report.reason = format!("not hooked now. Started by hooktool: {}", report.reason);
     }
@@ -158,13 +159,13 @@ fn session_of(pid: u32) -> Option<Known> {
 }
 
 /// Adds what the session's hook server says.
-fn in_session(report: &mut Report, root: &Path, session: Option<Known>) {
+fn in_session(report: &mut Report, pid: u32, session: Option<Known>) {
     let Some(Known {
         session, process, ..
     }) = session
     else {
         report.verdict = Verdict::Partly;
-        (report.reason, report.next) = unknown(root);
+        (report.reason, report.next) = unknown(pid);
         return;
     };
     let hits = viewer::percent(process.hits_local + process.hits_remote, process.reads);
@@ -179,32 +180,44 @@ fn in_session(report: &mut Report, root: &Path, session: Option<Known>) {
     report.next = format!("hooktool stats {} 1", session.name);
 }
 
-/// Why a process that has the driver is in no session, and what to type.
-fn unknown(root: &Path) -> (String, String) {
-    let environment = std::fs::read(root.join("environ")).unwrap_or_default();
-    let mut entries = environment.split(|byte| *byte == 0);
-    let is_set = |name: &str, entry: &[u8]| {
-        entry
-            .strip_prefix(name.as_bytes())
-            .is_some_and(|rest| rest.starts_with(b"=") && rest.len() > 1)
-    };
-    if entries
-        .clone()
-        .any(|entry| is_set("HOOKTOOL_DISABLED", entry))
-    {
+/// Why a process that has the driver is known to no session, and what to type.
+fn unknown(pid: u32) -> (String, String) {
+    let carried = carriers::of_hooked(pid);
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let disabled = carriers::variable(&environ, environment::DISABLED);
+    if disabled.is_some_and(|value| value == b"1") {
         let why = "the hook driver is loaded, and HOOKTOOL_DISABLED keeps it inert: it reads from \
                    disk";
         let next = "start it without HOOKTOOL_DISABLED in its environment";
         return (why.into(), next.into());
     }
-    if !entries.any(|entry| is_set("HOOKTOOL_SESSION", entry)) {
+    let Some(Carried { session, name, .. }) = carried else {
         let why = "the hook driver is loaded, and no session is named to it: it reads from disk";
         return (why.into(), "start it by hooktool run".into());
+    };
+    let sessions = sessions::list();
+    if sessions.found.iter().any(|one| one.info.session == session) {
+        let why = format!(
+            "of session {name}, and has not joined it: it has read nothing eligible yet, or has \
+             changed its user or group since its start"
+        );
+        return (why, format!("hooktool stats {name} 1"));
     }
-    let why = "the hook driver is loaded, and no session knows it: it has read nothing eligible \
-               yet, has changed its user or group since its start, or its hook server is gone; it \
-               reads from disk";
-    (why.into(), "hooktool ps".into())
+    if sessions.silent.contains(&session) {
+        let why = format!(
+            "of session {name}, whose hook server does not answer: while it is stopped or stuck, \
+             the process reads from disk"
+        );
+        return (why, "hooktool ps".into());
+    }
+    let why = match sessions.listening.contains(&session) {
+        true => format!("of session {name}, which belongs to another user"),
+        false => format!(
+            "of session {name}, whose hook server is gone: until the process is started again, it \
+             reads from disk"
+        ),
+    };
+    (why, "hooktool ps".into())
 }
 
 #[cfg(test)]

@@ -1,15 +1,27 @@
 //! How long a session lives: as long as one process may still be in it, and its linger after that.
 //!
-//! `tend` asks on every tick. Members are known for certain; a process that carries the
-//! session in its environment and has not opened a file yet is found by a look through `/proc`,
-//! taken only when nobody else is left.
+//! `tend` asks on every tick. Members are known for certain; a process that was started in the
+//! session and has not opened a file yet is found by a look through `/proc` (`carriers`), taken
+//! only when nobody else is left, and seldom where that takes long.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::session::Session;
 use super::{stats, sys};
+use crate::carriers;
 use crate::config::ServeConfig;
+
+/// Looks through `/proc` that must find nobody before nobody is left: a process that forks and ends
+/// may slip through one, where the child's number is lower than its own.
+const LOOKS: u32 = 2;
+
+/// A look is followed by a pause so many times as long, in which nobody is sent away: where
+/// processes come and go without ever joining, a session looks again and again.
+const PAUSE_LOOKS: u32 = 20;
+
+/// Longest such pause.
+const PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// The life of a session so far.
 pub struct Life {
@@ -17,6 +29,9 @@ pub struct Life {
     target: Option<OwnedFd>,
     /// Processes that carry the session and have not joined.
     strangers: Vec<OwnedFd>,
+    /// Looks in a row that have found nobody, and when the next one is due.
+    vain_looks: u32,
+    next_look: Instant,
     /// Since when nobody is left.
     empty_since: Option<Instant>,
 }
@@ -28,6 +43,8 @@ impl Life {
         Life {
             target: sys::pidfd(config.target_pid).ok(),
             strangers: Vec::new(),
+            vain_looks: 0,
+            next_look: Instant::now(),
             empty_since: None,
         }
     }
@@ -78,6 +95,7 @@ impl Life {
         }
         self.target = None;
         if session.members.lock().has_any() {
+            self.vain_looks = 0;
             return true;
         }
         if self.empty_since.is_some() {
@@ -85,57 +103,40 @@ impl Life {
             return false;
         }
         self.strangers.retain(|stranger| !sys::is_over(stranger));
-        if self.strangers.is_empty() {
-            self.strangers = carriers(&session.config);
+        if !self.strangers.is_empty() || Instant::now() < self.next_look {
+            return true;
         }
+        self.look(&session.config);
         // A carrier may have joined between the two looks.
-        !self.strangers.is_empty() || !session.members.lock().is_empty()
+        self.vain_looks < LOOKS || !session.members.lock().is_empty()
+    }
+
+    /// Looks for processes that have not joined.
+    fn look(&mut self, config: &ServeConfig) {
+        let begun = Instant::now();
+        self.strangers = carriers(config);
+        let took = begun.elapsed();
+        self.vain_looks = match self.strangers.is_empty() {
+            true => self.vain_looks + 1,
+            false => 0,
+        };
+        // Nobody was found: the second look decides.
+        let pause = if self.vain_looks > 0 { 0 } else { PAUSE_LOOKS };
+        self.next_look = begun + took + took.saturating_mul(pause).min(PAUSE_MOST);
     }
 }
 
-/// Processes that were started with this session in their environment. One that has lost it (a
-/// program may overwrite its own) is known by having joined, or not at all.
+/// Processes that were started in this session and live.
 pub fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let carried = config.session.environment(&config.token);
     let carries = |pid: u32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        session_of(&environ) == Some(carried.as_bytes())
+        let carried = carriers::of(pid);
+        carried.is_some_and(|carried| carried.is_of(&config.session, &config.token))
     };
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let others = pids.filter(|pid| *pid != std::process::id());
-    others
-        .filter(|pid| carries(*pid))
-        .filter_map(|pid| sys::pidfd(pid).ok())
+    let others = carriers::pids().filter(|pid| *pid != std::process::id());
+    let carrying = others.filter(|pid| carries(*pid));
+    // Looked at once more: the number may be another process's by now.
+    let held = carrying.filter_map(|pid| Some((pid, sys::pidfd(pid).ok()?)));
+    held.filter(|(pid, _)| carries(*pid))
+        .map(|(_, pidfd)| pidfd)
         .collect()
-}
-
-/// The session that an environment names.
-fn session_of(environ: &[u8]) -> Option<&[u8]> {
-    let entries = environ.split(|byte| *byte == 0);
-    entries
-        .filter_map(|entry| entry.strip_prefix(b"HOOKTOOL_SESSION="))
-        .next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_environment_names_one_session_or_none() {
-        assert_eq!(
-            session_of(b"A=1\0HOOKTOOL_SESSION=ab:cd\0"),
-            Some(&b"ab:cd"[..])
-        );
-        assert_eq!(
-            session_of(b"A=HOOKTOOL_SESSION=ab:cd\0HOOKTOOL_LOG=debug\0"),
-            None
-        );
-        assert_eq!(session_of(b""), None);
-    }
 }

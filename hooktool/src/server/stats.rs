@@ -134,6 +134,7 @@ pub fn session_info(session: &Session) -> SessionInfo {
         uptime_s: session.started.elapsed().as_secs(),
         nodes: nodes(session),
         processes,
+        waiting: Vec::new(),
     }
 }
 

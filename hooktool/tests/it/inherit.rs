@@ -99,7 +99,7 @@ fn two_variables_are_added() {
     assert_eq!(ours("LD_PRELOAD="), driver().display().to_string());
     let session = ours("HOOKTOOL_SESSION=");
     assert!(
-        session.len() == 65 && session.as_bytes()[32] == b':',
+        session.len() == 65 + ":env".len() && session.as_bytes()[32] == b':',
         "{session}"
     );
     let hooked = out(&hooked);

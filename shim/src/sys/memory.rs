@@ -124,6 +124,28 @@ pub fn map_fork_page() -> Option<&'static ForkPage> {
     Some(unsafe { &*at.cast::<ForkPage>() })
 }
 
+/// Maps a page that nobody reads, of an empty memory file of this name (which ends in a zero byte).
+/// It stays for the life of the program, and in fork children: whoever looks at the mappings finds
+/// the name. Nothing is done where the kernel refuses.
+pub fn map_mark(name: &core::ffi::CStr) {
+    const MFD_NOEXEC_SEAL: usize = 8;
+    let create = |flags: usize| {
+        let arguments = [name.as_ptr() as usize, flags, 0, 0, 0, 0];
+        // SAFETY: the name is a string; a fresh descriptor is all that comes of it.
+        result(unsafe { arch::syscall(libc::SYS_memfd_create, arguments) })
+    };
+    let flags = libc::MFD_CLOEXEC as usize;
+    let fd = match create(flags | MFD_NOEXEC_SEAL) {
+        // Before Linux 6.3.
+        Err(Errno(libc::EINVAL)) => create(flags),
+        made => made,
+    };
+    if let Ok(fd) = fd {
+        let _ = map(4096, libc::PROT_NONE, libc::MAP_PRIVATE, fd as i32);
+        super::socket::close(fd as i32);
+    }
+}
+
 /// Remembers which pages have been proved writable. A direct-mapped table; one word tells of 32
 /// neighbouring pages, so that 256 MiB of buffers fit into 16 KiB.
 ///

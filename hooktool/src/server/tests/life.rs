@@ -28,7 +28,7 @@ impl Sleeper {
 
     /// One that carries the session of `config` in its environment.
     fn carrying(config: &ServeConfig) -> Sleeper {
-        let session = config.session.environment(&config.token);
+        let session = config.session.environment(&config.token, &config.name);
         Sleeper::start(Command::new("sleep").env("HOOKTOOL_SESSION", session))
     }
 

@@ -254,7 +254,7 @@ fn play(config: &ServeConfig, name: &str, user: Option<u32>) -> Player {
         .env(ROLE, name)
         .env(
             "HOOKTOOL_SESSION",
-            config.session.environment(&config.token),
+            config.session.environment(&config.token, &config.name),
         )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
@@ -270,7 +270,10 @@ fn play(config: &ServeConfig, name: &str, user: Option<u32>) -> Player {
 pub fn as_player(name: &str) -> Option<Joined> {
     (std::env::var(ROLE).ok()? == name).then(|| {
         let session = std::env::var("HOOKTOOL_SESSION").unwrap();
-        let (id, token) = session.split_once(':').unwrap();
+        let words: Vec<_> = session.split(':').collect();
+        let [id, token, _] = words[..] else {
+            panic!("{session}")
+        };
         let id = SessionId::try_from(id.to_string()).unwrap();
         Joined::new(&id, &Token::try_from(token.to_string()).unwrap())
     })
