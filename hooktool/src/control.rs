@@ -177,6 +177,8 @@ pub enum NodeState {
     Unreachable,
     /// Wants a password, or another one.
     Unauthorized,
+    /// Speaks TLS, which hooktool does not yet.
+    Tls,
     /// Something answers that does not speak RESP.
     Foreign,
     /// Answers too late: the breaker is open.

@@ -1,10 +1,15 @@
 //! Addresses of memory nodes: from what was typed to `NodeAddr`.
 //!
 //! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`. Names are not looked up here.
-//! Schemes that a later version will speak are refused by name, not misread as hosts.
+//! Schemes that a later version will speak are refused by name, not misread as hosts, and with the
+//! way round them.
 
 use crate::config::{MEMNODE_PORT, NodeAddr, REDIS_PORT, Secret};
 use crate::sizes::{self, BadQuantity};
+
+/// What to do about a node that speaks TLS, as long as hooktool does not.
+pub const WITHOUT_TLS: &str = "lay a tunnel (WireGuard, stunnel, ssh -N -L \
+     7420:127.0.0.1:7420 HOST), or let the node listen without TLS on a network of your own";
 
 /// Parses an address.
 ///
@@ -30,9 +35,13 @@ pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
             Ok(NodeAddr::Memnode { host, port })
         }
         Some(("redis", rest)) => redis(rest),
-        Some(("rediss" | "redis-cluster", _)) => Err(bad(
-            "TLS and clusters are not built yet: a single node by host and port is",
-            "redis://HOST:6379",
+        Some(("rediss", _)) => Err(bad(
+            &format!("TLS to nodes is not built yet; {WITHOUT_TLS}"),
+            "127.0.0.1:7420 for a tunnel's end, HOST:7420 for a node without --tls-cert",
+        )),
+        Some(("redis-cluster", _)) => Err(bad(
+            "clusters are not built yet: each --node is one server, and several share the blocks",
+            "redis://HOST:6379 --node redis://HOST2:6379",
         )),
         Some(_) => Err(bad(
             "no such kind of node",
@@ -204,6 +213,7 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert!(shown("rediss://host:1").contains("not built yet"));
+        assert!(shown("rediss://host:1").contains("TLS to nodes is not built yet; lay a tunnel"));
+        assert!(shown("redis-cluster://host:1").contains("clusters are not built yet"));
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{NodeAddr, Secret};
 use crate::failure::Failure;
+use crate::nodes::WITHOUT_TLS;
 
 /// Longest wait for a connection, and again for each answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -18,6 +19,9 @@ const INFO_BYTES_MAX: usize = 64 << 10;
 
 /// Longest answer to AUTH or PING.
 const LINE_BYTES_MAX: usize = 512;
+
+/// First byte of what TLS says to whom it does not understand: an alert.
+pub const TLS_ALERT: u8 = 0x15;
 
 /// What is wrong with a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum Trouble {
     NeedsPassword,
     /// It wants another password.
     WrongPassword,
+    /// It speaks TLS, and hooktool does not yet.
+    Tls,
     /// Connected, and what came is not RESP.
     Foreign,
     /// It speaks RESP and refuses to serve: its words.
@@ -142,6 +148,9 @@ fn expect_pong(answer: &str) -> Result<(), Trouble> {
 
 fn complaint(answer: &str) -> Trouble {
     let text = answer.trim_start_matches('-');
+    if wants_tls(text) {
+        return Trouble::Tls;
+    }
     if text.starts_with("NOAUTH") {
         return Trouble::NeedsPassword;
     }
@@ -168,6 +177,9 @@ fn ask(stream: &mut TcpStream, command: &[&str]) -> Result<String, Trouble> {
             Err(error) if is_late(&error) => return Err(Trouble::Mute),
             Ok(_) | Err(_) => return Err(Trouble::Foreign),
         }
+        if line[0] == TLS_ALERT {
+            return Err(Trouble::Tls);
+        }
         if !matches!(line[0], b'+' | b'-') {
             return Err(Trouble::Foreign);
         }
@@ -177,6 +189,11 @@ fn ask(stream: &mut TcpStream, command: &[&str]) -> Result<String, Trouble> {
         }
     }
     Err(Trouble::Foreign)
+}
+
+/// Whether a refusal is that of a port which speaks TLS, in memnode's words.
+pub fn wants_tls(refusal: &str) -> bool {
+    refusal.contains("this port speaks TLS")
 }
 
 /// Whether a socket's time limit is over.
@@ -194,6 +211,9 @@ impl Trouble {
             Self::Mute => format!("{node} takes connections and does not answer within 2 s"),
             Self::NeedsPassword => format!("memory node {node} wants a password, none was given"),
             Self::WrongPassword => format!("memory node {node} refuses this password"),
+            Self::Tls => {
+                format!("memory node {node} speaks TLS, which hooktool cannot speak to nodes yet")
+            }
             Self::Foreign => format!("{node} answers, but it is no memory node"),
             Self::Refuses(why) => format!("memory node {node} refuses to serve: {why}"),
         }
@@ -218,6 +238,7 @@ impl Trouble {
                     "it is stopped, or no memory node; on that host:  ss -ltnp 'sport = :{port}'"
                 )
             }
+            Self::Tls => WITHOUT_TLS.replace("HOST", host),
             Self::Foreign => {
                 format!("see what listens, on that host:  ss -ltnp 'sport = :{port}'")
             }
@@ -312,6 +333,19 @@ mod tests {
             node(&server(&["+OK\r\n", "-LOADING wait\r\n"])),
             Err(Trouble::Refuses("LOADING wait".into()))
         );
+    }
+
+    #[test]
+    fn a_node_that_speaks_tls_is_told_apart() {
+        for answer in [
+            "-ERR this port speaks TLS: rediss:// or redis-cli --tls\r\n",
+            "\x15\x03\x03\0\x02\x02\x46",
+        ] {
+            let addr = server(vec![answer].leak());
+            assert_eq!(node(&addr), Err(Trouble::Tls), "{answer:?}");
+            assert!(Trouble::Tls.what(&addr).contains("speaks TLS"));
+            assert!(Trouble::Tls.fix(&addr).contains("ssh -N -L"));
+        }
     }
 
     #[test]

@@ -137,6 +137,7 @@ fn nodes_words(nodes: &[NodeInfo]) -> String {
         NodeState::Connecting => " connecting",
         NodeState::Unreachable => " unreachable",
         NodeState::Unauthorized => " wants a password",
+        NodeState::Tls => " speaks TLS",
         NodeState::Foreign => " is no memory node",
         NodeState::Slow => " too slow",
     };

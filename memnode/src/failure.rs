@@ -3,9 +3,9 @@
 //! Called wherever the program can fail; printed in one place, by `main`.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 
-use memnode::{MEMORY_BYTES_MIN, NodeError, TlsError, TlsProblem, size};
+use memnode::{Found, MEMORY_BYTES_MIN, NodeError, TlsError, TlsProblem, size};
 
 /// Exit status for a command line or a setting that cannot be.
 const USAGE: u8 = 2;
@@ -46,9 +46,44 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "memnode: {}", self.what)?;
-        writeln!(f, "  {}", self.means)?;
-        write!(f, "  try: {}", self.instead)
+        let [what, means, instead] =
+            [&self.what, &self.means, &self.instead].map(|text| one_line(text));
+        write!(f, "memnode: {what}\n  {means}\n  try: {instead}")
+    }
+}
+
+/// A text as one line for people: control characters of names become spaces, and the numbers the
+/// standard library puts behind errors are left out, since the words say it.
+fn one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut line: String = text.chars().map(plain).collect();
+    while let Some(start) = line.find(" (os error ") {
+        let end = line[start..]
+            .find(')')
+            .map_or(line.len(), |end| start + end + 1);
+        line.replace_range(start..end, "");
+    }
+    line
+}
+
+/// Why a file that was named cannot be read, and what to do about it.
+pub fn unreadable(error: &io::Error, file: &str) -> (&'static str, String) {
+    match error.kind() {
+        ErrorKind::NotFound => (
+            "the name is misspelt, or means another place from where memnode runs",
+            format!("ls -l {file}; a name that begins with / means the same everywhere"),
+        ),
+        ErrorKind::PermissionDenied => (
+            "the user that memnode runs as may not read it",
+            format!(
+                "ls -l {file}; chown USER {file}; in a unit of systemd: LoadCredential=NAME:{file}"
+            ),
+        ),
+        ErrorKind::IsADirectory => (
+            "a file is wanted",
+            format!("ls {file}, and name a file in it"),
+        ),
+        _ => ("its disk or file system refuses", format!("cat {file}")),
     }
 }
 
@@ -89,23 +124,37 @@ pub fn tls(error: TlsError) -> Failure {
     let what = format!("cannot use {error}");
     let file = error.path.display();
     let (means, instead) = match error.problem {
-        TlsProblem::Unreadable(_) => (
-            "without it TLS cannot begin",
-            format!("ls -l {file}, as the user that memnode runs as"),
+        TlsProblem::Unreadable(error) => unreadable(&error, &file.to_string()),
+        TlsProblem::Missing { wanted, found } => (
+            match found {
+                Found::Nothing => "it is empty",
+                Found::Der => "it is DER, the binary form, and PEM is wanted",
+                Found::OtherPem => "it is PEM of something else: two files were confused, perhaps",
+                _ => "it is no PEM at all",
+            },
+            match found {
+                Found::Der if wanted == "certificate" => {
+                    format!("openssl x509 -inform DER -in {file} -out FILE, and name that")
+                }
+                Found::Der => {
+                    format!("openssl pkey -inform DER -in {file} -out FILE, and name that")
+                }
+                _ => format!(
+                    "grep BEGIN {file}: it should say -----BEGIN ...{}-----",
+                    wanted.to_uppercase()
+                ),
+            },
         ),
-        TlsProblem::Missing(wanted) => (
-            "it is empty, is DER instead of PEM, or holds something else",
-            format!(
-                "head -1 {file}: it should say -----BEGIN ...{}-----",
-                wanted.to_uppercase()
-            ),
+        TlsProblem::Torn => (
+            "it was cut off when it was copied, or changed by hand",
+            format!("copy it anew; to see where it breaks off: openssl storeutl -noout {file}"),
         ),
         TlsProblem::Locked => (
             "nobody is there to type it when a node starts",
             format!("openssl pkey -in {file} -out FILE, and --tls-key FILE"),
         ),
         TlsProblem::OtherKey => (
-            "they were made for each other, or TLS cannot begin",
+            "a certificate and its key are made together: one of the two is of another pair",
             "openssl x509 -noout -pubkey -in CERT; openssl pkey -pubout -in KEY: the same twice"
                 .to_string(),
         ),

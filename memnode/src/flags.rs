@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::replay::ReplayFlags;
-use crate::tool::{Tool, ToolFlags};
+use crate::tool::{CountedFlags, Tool, ToolFlags};
 
 /// Lends this machine's memory to its neighbours: a cache of file blocks that speaks the Redis
 /// protocol. Settings: flag, then MEMNODE_* variable, then file, then default.
@@ -28,9 +28,9 @@ enum Verb {
     /// What a running node holds and how often it helped
     Stat(ToolFlags),
     /// How far a node is: round trips
-    Ping(ToolFlags),
+    Ping(CountedFlags),
     /// How fast 4 KiB blocks go to a node and back
-    Bench(ToolFlags),
+    Bench(CountedFlags),
     /// What each eviction policy would have kept of a recorded load
     Replay(ReplayFlags),
 }
@@ -42,8 +42,8 @@ impl Command {
             None => Task::Serve(Box::new(self.flags)),
             Some(Verb::Serve(flags)) => Task::Serve(flags),
             Some(Verb::Stat(flags)) => Task::Ask(Tool::Stat, flags),
-            Some(Verb::Ping(flags)) => Task::Ask(Tool::Ping, flags),
-            Some(Verb::Bench(flags)) => Task::Ask(Tool::Bench, flags),
+            Some(Verb::Ping(flags)) => Task::Ask(Tool::Ping(flags.count), flags.tool),
+            Some(Verb::Bench(flags)) => Task::Ask(Tool::Bench(flags.count), flags.tool),
             Some(Verb::Replay(flags)) => Task::Replay(flags),
         }
     }
@@ -93,11 +93,14 @@ pub struct Flags {
     #[arg(long, env = "MEMNODE_IDLE_TIMEOUT", value_name = "SECONDS")]
     pub idle_timeout: Option<u64>,
 
-    /// File that holds the password clients must say (AUTH)
+    /// File that holds the password clients must say (AUTH); spaces and ends of lines behind it do
+    /// not count. To make one, fit for a URL: (umask 077; head -c 32 /dev/urandom | base64 | tr
+    /// '/+' '_-' > FILE)
     #[arg(long, env = "MEMNODE_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 
-    /// Speak TLS, with this certificate (PEM, and what leads to its authority)
+    /// Speak TLS and nothing else, with this certificate (PEM, and what leads to its authority).
+    /// hooktool cannot use such a node yet: for its nodes take a tunnel or a network of your own
     #[arg(long, env = "MEMNODE_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 

@@ -27,7 +27,7 @@ pub use config::{Budget, Config, MEMORY_BYTES_MIN};
 pub use lend::Lend;
 pub use server::{Node, NodeError, Stats, run};
 pub use store::{Eviction, HugePages};
-pub use tls::{Tls, TlsError, TlsProblem};
+pub use tls::{Found, Tls, TlsError, TlsProblem};
 
 /// Port of a node unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7420;

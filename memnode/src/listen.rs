@@ -1,6 +1,6 @@
 //! Addresses to listen on: read, resolved, bound.
 //!
-//! Called by `settings` (is it loopback only?) and by `main` (bind it).
+//! Called by `settings` (is it loopback only?), by `serve` (bind it) and by the tools (reach it).
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -12,9 +12,14 @@ use crate::failure::Failure;
 /// Where to listen unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
 
+/// Ports after one that is taken which are looked at.
+const PORTS_TRIED: u16 = 32;
+
 /// What was asked for, and what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// The flag it was said with.
+    pub flag: &'static str,
     /// As it was written.
     pub text: String,
     /// What it resolves to; never empty.
@@ -22,39 +27,46 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Reads `HOST:PORT`, `HOST` or `[V6]:PORT` and resolves it.
+    /// Reads `HOST:PORT`, `HOST` or `[V6]:PORT`, said with `flag`, and resolves it.
     ///
     /// # Errors
     /// It cannot be read or resolved.
-    pub fn parse(text: &str) -> Result<Listen, Failure> {
+    pub fn parse(flag: &'static str, text: &str) -> Result<Listen, Failure> {
+        let unreadable = |why: String, fix: &str| {
+            let what = match flag {
+                "ADDR" => format!("`{text}` is no address of a node"),
+                flag => format!("{flag}: cannot listen on `{text}`"),
+            };
+            let fix = match flag {
+                "ADDR" => fix.to_string(),
+                flag => format!("memnode {flag} {fix}"),
+            };
+            Failure::usage(what, why, &fix)
+        };
         if text.parse::<u64>().is_ok() {
-            let what = format!("cannot listen on `{text}`");
-            let fix = format!("memnode --listen 127.0.0.1:{text}");
-            return Err(Failure::usage(what, "it is a number, not HOST:PORT", &fix));
+            let fix = format!("127.0.0.1:{text}");
+            return Err(unreadable("it is a number, not HOST:PORT".into(), &fix));
         }
         let complete = match text.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => text.into(),
             None if !text.is_empty() => format!("{text}:{DEFAULT_PORT}"),
             _ => {
-                return Err(unreadable(
-                    text,
-                    "it is not HOST:PORT with a port up to 65535",
-                ));
+                let why = "it is not HOST:PORT with a port up to 65535";
+                return Err(unreadable(why.into(), DEFAULT_LISTEN));
             }
         };
         let addresses: Vec<SocketAddr> = match complete.to_socket_addrs() {
             Ok(addresses) => addresses.collect(),
             Err(error) => {
-                return Err(unreadable(
-                    text,
-                    &format!("the host has no address: {error}"),
-                ));
+                let why = format!("the host has no address: {error}");
+                return Err(unreadable(why, DEFAULT_LISTEN));
             }
         };
         if addresses.is_empty() {
-            return Err(unreadable(text, "the host has no address"));
+            return Err(unreadable("the host has no address".into(), DEFAULT_LISTEN));
         }
         Ok(Listen {
+            flag,
             text: text.to_string(),
             addresses,
         })
@@ -68,11 +80,6 @@ impl Listen {
     }
 }
 
-fn unreadable(text: &str, why: &str) -> Failure {
-    let what = format!("cannot listen on `{text}`");
-    Failure::usage(what, why, &format!("memnode --listen {DEFAULT_LISTEN}"))
-}
-
 /// Binds the first address that can be bound; returns the socket and where it really listens.
 ///
 /// # Errors
@@ -81,42 +88,51 @@ pub fn bind(listen: &Listen) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = TcpListener::bind(listen.addresses.as_slice());
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = bound.map_err(|error| {
-        let port = listen
-            .addresses
-            .first()
-            .map_or(DEFAULT_PORT, SocketAddr::port);
+        let flag = listen.flag;
         let host = listen
             .text
             .rsplit_once(':')
             .map_or(listen.text.as_str(), |(host, _)| host);
-        let next = port.checked_add(1).unwrap_or(DEFAULT_PORT);
         let (means, instead) = match error.kind() {
             ErrorKind::AddrInUse => (
-                "another program, perhaps another memnode, listens there".to_string(),
-                format!(
-                    "memnode --listen {host}:{next}, or find it with: ss -ltnp sport = :{port}"
-                ),
+                "another program, perhaps another memnode, listens there",
+                in_use(listen, host),
             ),
             ErrorKind::AddrNotAvailable => (
-                "this machine does not have that address".to_string(),
+                "this machine does not have that address",
                 "one of the addresses that `ip address` shows".to_string(),
             ),
             ErrorKind::PermissionDenied => (
-                "ports below 1024 need a privilege".to_string(),
-                format!("memnode --listen {host}:{DEFAULT_PORT}"),
+                "ports below 1024 need a privilege",
+                format!("memnode {flag} {host}:{DEFAULT_PORT}"),
             ),
             _ => (
-                "the operating system refused".to_string(),
+                "the operating system refused",
                 "another address".to_string(),
             ),
         };
-        Failure::own(
-            format!("cannot listen on {}: {error}", listen.text),
-            means,
-            &instead,
-        )
+        let what = format!("{flag}: cannot listen on {}: {error}", listen.text);
+        Failure::own(what, means, &instead)
     })?;
     Ok((listener, address))
+}
+
+/// What to type where a port is taken: who has it, and the next one that is free now.
+fn in_use(listen: &Listen, host: &str) -> String {
+    let first = listen.addresses.first();
+    let port = first.map_or(DEFAULT_PORT, SocketAddr::port);
+    let who = format!("ss -ltnp 'sport = :{port}'");
+    let is_free = |next: &u16| {
+        first.is_some_and(|first| TcpListener::bind(SocketAddr::new(first.ip(), *next)).is_ok())
+    };
+    let next = (port.saturating_add(1)..=port.saturating_add(PORTS_TRIED)).find(is_free);
+    match next.filter(|next| *next != port) {
+        Some(next) => format!(
+            "{who}, to see who; {host}:{next} is free:  memnode {} {host}:{next}",
+            listen.flag
+        ),
+        None => format!("{who}, to see who"),
+    }
 }
 
 #[cfg(test)]
@@ -125,12 +141,20 @@ mod tests {
 
     #[test]
     fn addresses_are_read_with_or_without_a_port() {
-        let port = |text: &str| Listen::parse(text).unwrap().addresses[0].port();
+        let port = |text: &str| Listen::parse("--listen", text).unwrap().addresses[0].port();
         assert_eq!(port("127.0.0.1:1234"), 1234);
         assert_eq!(port("127.0.0.1"), DEFAULT_PORT);
         assert_eq!(port("[::1]:0"), 0);
-        assert!(Listen::parse("127.0.0.1").unwrap().is_loopback());
-        assert!(!Listen::parse("0.0.0.0:1").unwrap().is_loopback());
+        assert!(
+            Listen::parse("--listen", "127.0.0.1")
+                .unwrap()
+                .is_loopback()
+        );
+        assert!(
+            !Listen::parse("--listen", "0.0.0.0:1")
+                .unwrap()
+                .is_loopback()
+        );
     }
 
     #[test]
@@ -144,7 +168,7 @@ mod tests {
             "7421",
             "a b:1",
         ] {
-            assert!(Listen::parse(text).is_err(), "{text:?}");
+            assert!(Listen::parse("--listen", text).is_err(), "{text:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the same flags, variables and file; what cannot change in a running node is said to need a
 //! restart.
 
-use memnode::{Config, Node};
+use memnode::{Config, Node, Tls};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{self, Failure};
@@ -61,6 +61,7 @@ pub fn serve(settings: &Settings, flags: &Flags) -> Result<(), Failure> {
         };
         let (tls, eviction) = (settings.tls.is_some(), settings.eviction.name());
         tracing::info!(%address, %memory, eviction, tls, "serving");
+        warn(settings);
         if settings.password.is_some() && !tls && !address.ip().is_loopback() {
             tracing::warn!("the password and the blocks can be read on the way: no --tls-cert");
         }
@@ -110,11 +111,19 @@ impl Signals {
     }
 }
 
+/// Says what clients will not like about the certificate.
+fn warn(settings: &Settings) {
+    if let Some(warning) = settings.tls.as_ref().and_then(Tls::warning) {
+        tracing::warn!("--tls-cert: {warning}");
+    }
+}
+
 /// Reads the settings again. One that cannot be changes nothing.
 fn reload(node: &Node, flags: &Flags, status: &str) {
     service::reloading();
     match Settings::gather(flags.clone()) {
         Ok(settings) => {
+            warn(&settings);
             node.set_password(settings.password);
             node.set_idle_time_max(settings.idle_time_max);
             if node.is_secure() != settings.tls.is_some() {

@@ -4,6 +4,7 @@
 //! refused with what to write instead.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Settings {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| DEFAULT_LISTEN.to_string());
-        let listen = Listen::parse(&text)?;
+        let listen = Listen::parse("--listen", &text)?;
         let password_file = flags.password_file.or(file.password_file);
         let password = password_file.map(|path| read_password(&path)).transpose()?;
         let tls = read_tls(
@@ -125,7 +126,9 @@ impl Settings {
             idle_time_max: Duration::from_secs(idle_s_max),
             password,
             tls,
-            metrics: metrics.map(|text| Listen::parse(&text)).transpose()?,
+            metrics: metrics
+                .map(|text| Listen::parse("--metrics", &text))
+                .transpose()?,
             grace: Duration::from_secs(flags.grace.or(file.grace).unwrap_or(0)),
             log_json: read_log_format(flags.log_format.or(file.log_format).as_deref())?,
         })
@@ -160,24 +163,37 @@ fn read_file(named: Option<&Path>) -> Result<File, Failure> {
 /// # Errors
 /// It cannot be read, is empty or too long.
 pub fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
-    let shown = path.display();
-    let refuse = |why: String| {
-        // A file that is there may be somebody's: it is not to be overwritten.
-        let file = match path.exists() || path.symlink_metadata().is_ok() {
-            true => "FILE".to_string(),
-            false => shown.to_string(),
+    let shown = path.display().to_string();
+    let make = |file: &str| {
+        let into = match Path::new(file).parent() {
+            Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
+                format!("mkdir -p {}; ", parent.display())
+            }
+            _ => String::new(),
         };
-        let hint = format!("(umask 077; head -c 32 /dev/urandom | base64 > {file})");
-        Failure::usage(format!("cannot use the password in {shown}"), why, &hint)
+        // Fit for a URL; the end of the line does not count.
+        format!("{into}(umask 077; head -c 32 /dev/urandom | base64 | tr '/+' '_-' > {file})")
     };
-    let mut password = fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    // A file that is there may be somebody's: it is not to be overwritten.
+    let refuse = |why: String| {
+        let what = format!("cannot use the password in {shown}");
+        Failure::usage(what, why, &make("FILE"))
+    };
+    let mut password = fs::read(path).map_err(|error| {
+        let what = format!("cannot read the password in {shown}: {error}");
+        let (means, instead) = failure::unreadable(&error, &shown);
+        let is_new = error.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err();
+        Failure::usage(what, means, &if is_new { make(&shown) } else { instead })
+    })?;
     while password.last().is_some_and(u8::is_ascii_whitespace) {
         password.pop();
     }
     match password.len() {
-        0 => Err(refuse("the file is empty".to_string())),
+        0 => Err(refuse("there is nothing in it".to_string())),
         1..=PASSWORD_BYTES_MAX => Ok(password),
-        _ => Err(refuse(format!("it is over {PASSWORD_BYTES_MAX} bytes"))),
+        _ => Err(refuse(format!(
+            "it has more than {PASSWORD_BYTES_MAX} bytes: some other file, perhaps"
+        ))),
     }
 }
 
@@ -424,15 +440,18 @@ mod tests {
     #[test]
     fn nobody_is_told_to_overwrite_a_file_that_is_there() {
         let told = |path: &str| read_password(Path::new(path)).unwrap_err().to_string();
-        assert!(told("/etc").ends_with("base64 > FILE)"));
-        assert!(told("/dev/null").ends_with("base64 > FILE)"));
-        assert!(told("/no/such/file").ends_with("base64 > /no/such/file)"));
+        assert!(told("/etc").ends_with("ls /etc, and name a file in it"));
+        assert!(told("/dev/null").ends_with("'_-' > FILE)"));
+        assert!(told("/no-such-file").ends_with(
+            "try: (umask 077; head -c 32 /dev/urandom | \
+             base64 | tr '/+' '_-' > /no-such-file)"
+        ));
     }
 
     #[test]
     fn strangers_are_not_let_in_by_accident() {
-        let here = Listen::parse("127.0.0.1").unwrap();
-        let there = Listen::parse("0.0.0.0").unwrap();
+        let here = Listen::parse("--listen", "127.0.0.1").unwrap();
+        let there = Listen::parse("--listen", "0.0.0.0").unwrap();
         let none = Access::default();
         let password = Access {
             password: true,

@@ -39,8 +39,15 @@ pub struct ToolFlags {
     /// One JSON object on stdout
     #[arg(short, long)]
     pub json: bool,
+}
 
-    /// How many pings, or requests of each kind of the benchmark
+/// How often `ping` and `bench` ask.
+#[derive(clap::Args, Debug)]
+pub struct CountedFlags {
+    #[command(flatten)]
+    pub tool: ToolFlags,
+
+    /// How many pings [default: 100], or requests of each kind of the benchmark [default: 20000]
     #[arg(short = 'n', long, value_name = "NUMBER",
           value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub count: Option<u32>,
@@ -51,10 +58,10 @@ pub struct ToolFlags {
 pub enum Tool {
     /// The counters that say whether it helps.
     Stat,
-    /// Round trips.
-    Ping,
-    /// Blocks in and out, and how fast.
-    Bench,
+    /// So many round trips.
+    Ping(Option<u32>),
+    /// So many blocks in and out, and how fast.
+    Bench(Option<u32>),
 }
 
 /// Does it.
@@ -65,8 +72,8 @@ pub fn run(tool: Tool, flags: &ToolFlags) -> Result<(), Failure> {
     let mut node = dial::Dialled::open(flags)?;
     let text = match tool {
         Tool::Stat => stat::stat(&mut node, flags.json)?,
-        Tool::Ping => bench::ping(&mut node, flags)?,
-        Tool::Bench => bench::bench(&mut node, flags)?,
+        Tool::Ping(count) => bench::ping(&mut node, flags.json, count)?,
+        Tool::Bench(count) => bench::bench(&mut node, flags.json, count)?,
     };
     use std::io::Write;
     // A reader that has seen enough is no failure.

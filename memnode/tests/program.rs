@@ -51,7 +51,27 @@ fn settings_that_cannot_be_get_three_lines_and_status_2() {
         2,
         &["--password-file FILE", "--no-auth"],
     );
-    refuses(&["--password-file", "/nonexistent"], 2, &["No such file"]);
+    refuses(
+        &["--password-file", "/nonexistent"],
+        2,
+        &["No such file", "tr '/+' '_-' > /nonexistent)"],
+    );
+    refuses(
+        &["--password-file", "/nonexistent/pw"],
+        2,
+        &["mkdir -p /nonexistent; (umask 077"],
+    );
+    refuses(
+        &["--password-file", "/tmp"],
+        2,
+        &["Is a directory", "ls /tmp"],
+    );
+    refuses(
+        &["--password-file", "/dev/null"],
+        2,
+        &["nothing in it", "> FILE)"],
+    );
+    refuses(&["--metrics", "9121"], 2, &["--metrics 127.0.0.1:9121"]);
     refuses(
         &["--config", "/nonexistent"],
         2,
@@ -104,8 +124,50 @@ fn a_port_in_use_is_status_1() {
     refuses(
         &["--memory", "16MiB", "--listen", &address],
         1,
-        &["Address already in use", "ss -ltnp"],
+        &["--listen", "Address already in use", "ss -ltnp"],
     );
+    let (code, text) = outcome(&["--memory", "16MiB", "--listen", &address]);
+    assert_eq!(code, Some(1), "{text}");
+    let proposed = text.split(" is free").next().unwrap();
+    let proposed = proposed.rsplit(' ').next().unwrap();
+    // Intent: what is proposed was looked at; it is free, or was a moment ago.
+    assert!(
+        proposed.starts_with("127.0.0.1:") && proposed != address,
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_not_a_missing_one() {
+    // Intent: nobody is told to make what is there already.
+    let file = std::env::temp_dir().join(format!("memnode-closed-{}", std::process::id()));
+    std::fs::write(&file, "open-sesame\n").unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    std::fs::set_permissions(&file, closed).unwrap();
+    let shown = file.to_str().unwrap();
+    let mut command = program(&["--password-file", shown]);
+    if std::fs::read(&file).is_ok() {
+        // Root reads everything.
+        std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    }
+    let output = command.output().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("Permission denied") && !text.contains("urandom"),
+        "{text}"
+    );
+    assert!(
+        text.contains("chown") && text.contains("LoadCredential="),
+        "{text}"
+    );
+}
+
+#[test]
+fn only_what_counts_takes_a_count() {
+    // Intent: a flag that would change nothing is refused.
+    refuses(&["stat", "-n", "3"], 2, &["'-n'"]);
 }
 
 #[test]

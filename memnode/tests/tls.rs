@@ -266,7 +266,10 @@ fn files_that_cannot_be_used_are_told_apart() {
             &["--tls-cert", &key, "--tls-key", &key],
             "no certificate in it",
         ),
-        (&["--tls-cert", &nonsense, "--tls-key", &key], "cannot use"),
+        (
+            &["--tls-cert", &nonsense, "--tls-key", &key],
+            "cut off or damaged",
+        ),
         (
             &[
                 "--tls-cert",
@@ -383,6 +386,52 @@ fn the_tools_speak_tls_and_say_what_is_wrong() {
         text.contains("it does not speak TLS") && text.contains("redis://"),
         "{text}"
     );
+}
+
+#[test]
+fn files_of_another_kind_are_told_apart() {
+    // Intent: what is in the file instead is said, and how to make of it what is wanted.
+    let papers = Papers::new("kinds");
+    papers.openssl("x509 -in node.crt -outform DER -out node.der");
+    std::fs::write(papers.at("empty"), "").unwrap();
+    // PEM of something: "hello".
+    let hello = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+    std::fs::write(papers.at("hello"), hello).unwrap();
+    let key = papers.at("node.key");
+    for (name, words) in [
+        ("empty", "it is empty"),
+        (".", "a file is wanted"),
+        ("node.der", "openssl x509 -inform DER"),
+        ("hello", "what stands there is no certificate"),
+        ("node.key", "PEM of something else"),
+    ] {
+        let output = program(&["--tls-cert", &papers.at(name), "--tls-key", &key]).output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {text}");
+        assert_eq!(text.lines().count(), 3, "{name}: {text}");
+        assert!(text.contains(words), "{name}: {text}");
+    }
+}
+
+#[test]
+fn certificates_that_clients_refuse_are_warned_of() {
+    // Intent: who makes a certificate in one line of openssl learns why it is of no use.
+    let papers = Papers::new("warned");
+    for (name, words) in [("late", "too old"), ("ca", "CA:TRUE"), ("node", "")] {
+        let [cert, key] = ["crt", "key"].map(|end| papers.at(&format!("{name}.{end}")));
+        let tls = memnode::Tls::from_pem(Path::new(&cert), Path::new(&key), None).unwrap();
+        let warning = tls.warning().unwrap_or("");
+        assert!(
+            warning.contains(words) && warning.is_empty() == words.is_empty(),
+            "{warning}"
+        );
+    }
+    let node = papers.node("ca", &[]);
+    let address = format!("rediss://{}", node.address);
+    let output = program(&["ping", &address, "--tls-ca", &papers.at("ca.crt")]).output();
+    let text = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+    assert!(text.contains("an authority's own (CA:TRUE)"), "{text}");
 }
 
 #[test]

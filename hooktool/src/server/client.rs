@@ -13,6 +13,7 @@ use wire::resp::encode_command;
 use wire::resp::reply::{self, Head};
 
 use crate::config::Secret;
+use crate::probe;
 
 /// Bytes asked for at a time when reading replies.
 const READ_BYTES: usize = 16 << 10;
@@ -35,11 +36,14 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// No connection, or it broke, or nothing came in time.
-    #[error("{}", crate::probe::words(.0))]
+    #[error("{}", probe::words(.0))]
     Unreachable(#[from] io::Error),
     /// It wants a password, or another one.
     #[error("{0}")]
     Unauthorized(String),
+    /// It speaks TLS, and hooktool does not yet.
+    #[error("it speaks TLS")]
+    Tls,
     /// It does not speak RESP, or says what no such server would.
     #[error("{0}")]
     Foreign(String),
@@ -99,6 +103,7 @@ impl Client {
         if let Some(Secret(password)) = &target.password {
             match client.command(&[b"AUTH", password.as_bytes()])? {
                 Reply::Simple(_) => {}
+                Reply::Refused(text) if probe::wants_tls(&text) => return Err(NodeError::Tls),
                 other => return Err(NodeError::Unauthorized(format!("AUTH: {other}"))),
             }
         }
@@ -107,6 +112,7 @@ impl Client {
             Reply::Refused(text) if text.starts_with("NOAUTH") => {
                 Err(NodeError::Unauthorized(text))
             }
+            Reply::Refused(text) if probe::wants_tls(&text) => Err(NodeError::Tls),
             other => Err(NodeError::Foreign(format!("it answers PING with {other}"))),
         }
     }
@@ -174,6 +180,9 @@ impl Client {
     /// As `NodeError`.
     pub fn reply(&mut self) -> Result<Reply, NodeError> {
         let (head, head_bytes) = loop {
+            if self.received.first() == Some(&probe::TLS_ALERT) {
+                return Err(NodeError::Tls);
+            }
             match reply::parse_head(&self.received) {
                 Ok(Some(parsed)) => break parsed,
                 Ok(None) => self.receive()?,

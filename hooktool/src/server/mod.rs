@@ -52,6 +52,7 @@ use self::region::Plan;
 use self::session::Session;
 use crate::config::ServeConfig;
 use crate::failure::Failure;
+use crate::nodes::WITHOUT_TLS;
 use crate::ready::ReadyPipe;
 
 /// How long a start waits for the first word of its nodes. One that is there takes a few
@@ -123,6 +124,7 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
 fn unreachable(node: &Node, error: &NodeError) -> Failure {
     let fix = match error {
         NodeError::Unauthorized(_) => "give its password:  --node redis://:PASSWORD@HOST:PORT",
+        NodeError::Tls => WITHOUT_TLS,
         NodeError::Unreachable(_) | NodeError::Foreign(_) => {
             "start it:  memnode --listen HOST:PORT   or leave --require out"
         }

@@ -18,6 +18,7 @@ use super::session::Session;
 use crate::config::{NodeAddr, ServeConfig};
 use crate::control;
 use crate::failure::Failure;
+use crate::nodes::WITHOUT_TLS;
 
 /// Between two probes of a node that is well.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
@@ -174,6 +175,13 @@ impl Node {
                     None => format!("memory node {shown} wants a password ({why}): {until}"),
                 },
                 format!("give it:  --node redis://:PASSWORD@{host}:{port}"),
+            ),
+            control::NodeState::Tls => (
+                format!(
+                    "memory node {shown} speaks TLS, which hooktool cannot speak yet: reads go \
+                     to the disk"
+                ),
+                WITHOUT_TLS.replace("HOST", host),
             ),
             control::NodeState::Foreign => (
                 format!("{shown} is no memory node ({why}): reads go to the disk"),
@@ -488,6 +496,7 @@ fn note_ill(health: &mut Health, error: &NodeError) {
     health.state = match error {
         NodeError::Unreachable(_) => control::NodeState::Unreachable,
         NodeError::Unauthorized(_) => control::NodeState::Unauthorized,
+        NodeError::Tls => control::NodeState::Tls,
         NodeError::Foreign(_) => control::NodeState::Foreign,
     };
     health.trouble = Some(error.to_string());

@@ -16,3 +16,4 @@ mod refuse;
 mod relay;
 mod session;
 mod settings;
+mod units;

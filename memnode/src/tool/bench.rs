@@ -5,7 +5,6 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use super::ToolFlags;
 use super::dial::{Dialled, Reply, append};
 use crate::failure::Failure;
 
@@ -40,9 +39,9 @@ impl Times {
 ///
 /// # Errors
 /// The node cannot be asked.
-pub fn ping(node: &mut Dialled, flags: &ToolFlags) -> Result<String, Failure> {
+pub fn ping(node: &mut Dialled, json: bool, count: Option<u32>) -> Result<String, Failure> {
     let mut times = Times(Vec::new());
-    for _ in 0..flags.count.unwrap_or(PINGS) {
+    for _ in 0..count.unwrap_or(PINGS) {
         let start = Instant::now();
         match node.ask(&[b"PING"])? {
             Reply::Line(word) if word == "PONG" => times.0.push(start.elapsed()),
@@ -50,7 +49,7 @@ pub fn ping(node: &mut Dialled, flags: &ToolFlags) -> Result<String, Failure> {
         }
     }
     let (count, p50, p99) = (times.0.len(), times.us(0.5), times.us(0.99));
-    Ok(match flags.json {
+    Ok(match json {
         true => format!(
             "{{\"schema\":1,\"pings\":{count},\"rtt_us\":{{\"p50\":{p50:.1},\"p99\":{p99:.1}}}}}\n"
         ),
@@ -62,8 +61,8 @@ pub fn ping(node: &mut Dialled, flags: &ToolFlags) -> Result<String, Failure> {
 ///
 /// # Errors
 /// The node cannot be asked, or gives back something else.
-pub fn bench(node: &mut Dialled, flags: &ToolFlags) -> Result<String, Failure> {
-    let requests = flags.count.unwrap_or(REQUESTS);
+pub fn bench(node: &mut Dialled, json: bool, count: Option<u32>) -> Result<String, Failure> {
+    let requests = count.unwrap_or(REQUESTS);
     let block = vec![0x5a; BLOCK_BYTES];
     let mut text = String::new();
     for (name, get) in [("SET", false), ("GET", true)] {
@@ -93,7 +92,7 @@ pub fn bench(node: &mut Dialled, flags: &ToolFlags) -> Result<String, Failure> {
             }
             let rate = f64::from(done) / start.elapsed().as_secs_f64();
             let (p50, p99) = (times.us(0.5), times.us(0.99));
-            let _ = match flags.json {
+            let _ = match json {
                 true => writeln!(
                     text,
                     "{{\"schema\":1,\"op\":\"{name}\",\"pipeline\":{pipeline},\"rate\":{rate:.0},\

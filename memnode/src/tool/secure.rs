@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use memnode::tls::{authorities, certificates, private_key};
+use memnode::tls::{authorities, certificates, is_of_an_authority, private_key, words};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{
@@ -68,8 +68,8 @@ fn configure(flags: &ToolFlags) -> Result<ClientConfig, Failure> {
         .with_safe_default_protocol_versions();
     let impossible = |error: rustls::Error| {
         Failure::usage(
-            format!("TLS cannot begin: {error}"),
-            "certificate and key do not fit together",
+            format!("TLS cannot begin: {}", words(&error)),
+            "certificate and key do not fit together, or one of them is of no use here",
             "--tls-cert FILE --tls-key FILE, made for each other",
         )
     };
@@ -119,8 +119,12 @@ pub fn explain(host: &str, error: &io::Error) -> Failure {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown,
         )) => (
-            "it lets in only clients with a certificate that it believes",
-            "--tls-cert FILE --tls-key FILE",
+            "it lets in only clients with a certificate that its --tls-client-ca has signed",
+            "--tls-cert FILE --tls-key FILE; what was wrong with one that was shown: its log",
+        ),
+        Some(error) if is_of_an_authority(error) => (
+            "its certificate is an authority's own (CA:TRUE), as `openssl req -x509` makes them",
+            "there: openssl req -x509 -addext basicConstraints=CA:FALSE ..., or one that is signed",
         ),
         _ => (
             "the handshake did not come to its end",

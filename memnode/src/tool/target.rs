@@ -49,7 +49,7 @@ impl Target {
             ));
         }
         let password = user.map(|user| user.split_once(':').map_or(user, |(_, word)| word));
-        let listen = Listen::parse(address)?;
+        let listen = Listen::parse("ADDR", address)?;
         let host = match address.rsplit_once(':') {
             Some((host, port)) if port.parse::<u16>().is_ok() => host,
             _ => address,
