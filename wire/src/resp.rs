@@ -8,6 +8,7 @@
 //! for a memnode. None of it allocates, copies payloads or does I/O.
 
 pub mod encode;
+mod inline;
 pub mod number;
 pub mod reply;
 pub mod request;

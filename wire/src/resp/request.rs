@@ -6,8 +6,10 @@
 //! request makes it, or a caller that obeys [`Step::More`], keep more than they allow.
 //!
 //! Both spellings are understood: arrays of bulk strings (`*2\r\n$3\r\nGET\r\n...`) and one-line
-//! commands as a person types them into netcat (`GET key\r\n`, no quoting).
+//! commands as a person types them into netcat (`GET key\r\n`, `SET "a key" 'a value'\r\n`). Only
+//! words of a line with quotes are copied, into the parser itself.
 
+use super::inline::{Unquoted, has_quotes};
 use super::number::parse_decimal;
 
 /// Most arguments of one request, its name included.
@@ -62,6 +64,8 @@ pub enum RequestError {
     Inline,
     /// All arguments together are over the limit.
     Request,
+    /// A one-line request with a quote that does not end, or goes on behind its end.
+    Quotes,
 }
 
 impl core::fmt::Display for RequestError {
@@ -77,6 +81,7 @@ impl core::fmt::Display for RequestError {
             RequestError::CountLine => f.write_str("too big count string"),
             RequestError::Inline => f.write_str("too big inline request"),
             RequestError::Request => f.write_str("too big request"),
+            RequestError::Quotes => f.write_str("unbalanced quotes in request"),
         }
     }
 }
@@ -90,7 +95,7 @@ struct Span {
     end: u32,
 }
 
-/// The state of one connection's request. 8 KiB; keep it in a box.
+/// The state of one connection's request. 12 KiB; keep it in a box.
 #[derive(Clone, Debug)]
 pub struct Parser {
     limits: Limits,
@@ -104,6 +109,8 @@ pub struct Parser {
     at: usize,
     /// The last request is whole: the next call begins another one.
     ready: bool,
+    /// The words of a line with quotes: `spans` are places in here then.
+    unquoted: Option<Unquoted>,
 }
 
 impl Parser {
@@ -121,6 +128,7 @@ impl Parser {
             expected: None,
             at: 0,
             ready: false,
+            unquoted: None,
         }
     }
 
@@ -151,7 +159,8 @@ impl Parser {
 
     /// Argument `index` of the request in `bytes`, empty if there is none.
     #[must_use]
-    pub fn arg<'a>(&self, bytes: &'a [u8], index: usize) -> &'a [u8] {
+    pub fn arg<'a>(&'a self, bytes: &'a [u8], index: usize) -> &'a [u8] {
+        let bytes = self.unquoted.as_ref().map_or(bytes, Unquoted::bytes);
         let span = self
             .spans
             .get(..self.found)
@@ -171,6 +180,7 @@ impl Parser {
         self.expected = None;
         self.at = 0;
         self.ready = false;
+        self.unquoted = None;
     }
 
     fn parse_count(&mut self, bytes: &[u8]) -> Result<Step, RequestError> {
@@ -231,6 +241,10 @@ impl Parser {
                 Ok(Step::More { bytes: 1 })
             };
         };
+        let line = window.get(..end).unwrap_or_default();
+        if has_quotes(line) {
+            return self.parse_quoted(line);
+        }
         let mut start = None;
         for (at, byte) in window.iter().enumerate().take(end.saturating_add(1)) {
             match (start, byte.is_ascii_whitespace()) {
@@ -244,6 +258,18 @@ impl Parser {
         }
         Ok(Step::Ready {
             consumed: end.saturating_add(1),
+        })
+    }
+
+    fn parse_quoted(&mut self, line: &[u8]) -> Result<Step, RequestError> {
+        let mut words = Unquoted::new();
+        let mut rest = line;
+        while let Some((start, end)) = words.next(&mut rest)? {
+            self.push(start, end)?;
+        }
+        self.unquoted = Some(words);
+        Ok(Step::Ready {
+            consumed: line.len().saturating_add(1),
         })
     }
 
@@ -293,7 +319,7 @@ mod tests {
         Parser::new(LIMITS).parse(bytes)
     }
 
-    fn words(bytes: &[u8]) -> Vec<&[u8]> {
+    fn words(bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut parser = Parser::new(LIMITS);
         assert_eq!(
             parser.parse(bytes),
@@ -302,7 +328,7 @@ mod tests {
             })
         );
         (0..parser.args())
-            .map(|index| parser.arg(bytes, index))
+            .map(|index| parser.arg(bytes, index).to_vec())
             .collect()
     }
 
@@ -321,6 +347,33 @@ mod tests {
             words(b"*2\r\n$0\r\n\r\n$2\r\n\r\n\r\n"),
             [&b""[..], b"\r\n"]
         );
+    }
+
+    #[test]
+    fn quotes_keep_a_word_together() {
+        assert_eq!(
+            words(b"SET \"a key\" 'a \\'v\\' \\x'\r\n"),
+            [&b"SET"[..], b"a key", b"a 'v' \\x"]
+        );
+        assert_eq!(
+            words(b"ECHO \"\\x41\\xfF\\n\\r\\t\\a\\b\\\"\\\\\\xg\"\n"),
+            [&b"ECHO"[..], b"A\xff\n\r\t\x07\x08\"\\xg"]
+        );
+        assert_eq!(words(b"GET \"\" a'b c'\n"), [&b"GET"[..], b"", b"ab c"]);
+        for line in [
+            "GET \"a\r\n",
+            "GET 'a\r\n",
+            "GET \"a\"b\r\n",
+            "GET 'a'b\n",
+            "\"\\\n",
+        ] {
+            assert_eq!(parse(line.as_bytes()), Err(RequestError::Quotes), "{line}");
+        }
+        // The request behind such a line is read from its own bytes again.
+        let (bytes, mut parser) = (b"ECHO 'a b'\r\nGET k\r\n", Parser::new(LIMITS));
+        assert_eq!(parser.parse(bytes), Ok(Step::Ready { consumed: 12 }));
+        assert_eq!(parser.parse(&bytes[12..]), Ok(Step::Ready { consumed: 7 }));
+        assert_eq!(parser.arg(&bytes[12..], 1), b"k");
     }
 
     #[test]
