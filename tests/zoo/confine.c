@@ -2,7 +2,8 @@
  * than Linux 4.4, as container runtimes and old kernels do.
  *
  * usage: confine EPERM|ENOSYS all|but-needed CMD [ARG]...
- * Needed are statx, preadv2 and pidfd_open: without them nothing is served.
+ * Needed are statx and preadv2: without them nothing is served. Process descriptors are refused in
+ * every way, also that of asking a socket for its peer's.
  */
 #include "zoo.h"
 #include <linux/filter.h>
@@ -16,9 +17,10 @@
 #define FIRST_NEW 424
 #define LAST_NEW 600
 
-static const int newer[] = {SYS_pwritev2, SYS_copy_file_range, SYS_statx, SYS_preadv2,
-                            SYS_pidfd_open};
-static const int needed = 3;
+static const int newer[] = {SYS_pwritev2, SYS_copy_file_range, SYS_pidfd_open, SYS_statx,
+                            SYS_preadv2};
+static const int needed = 2;
+#define PEERPIDFD 77
 
 int main(int argc, char **argv)
 {
@@ -26,7 +28,7 @@ int main(int argc, char **argv)
         return 2;
     int refusal = strcmp(argv[1], "EPERM") == 0 ? EPERM : ENOSYS;
     int count = 5 - (strcmp(argv[2], "but-needed") == 0 ? needed : 0);
-    struct sock_filter rules[24] = {
+    struct sock_filter rules[32] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         /* glibc has another clone to turn to only where this one is missing. */
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CLONE3, 0, 1),
@@ -41,11 +43,20 @@ int main(int argc, char **argv)
         rules[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, newer[n], 0, 1);
         rules[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | refusal);
     }
-    rules[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    const struct sock_filter rest[] = {
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getsockopt, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PEERPIDFD, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    memcpy(rules + length, rest, sizeof rest);
+    length += sizeof rest / sizeof rest[0];
     struct sock_fprog program = {(unsigned short)length, rules};
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
     errno = 0;
+    CHECK(syscall(SYS_pidfd_open, getpid(), 0) == -1 && errno == refusal);
     CHECK(syscall(SYS_copy_file_range, -1, NULL, -1, NULL, 0, 0) == -1 && errno == refusal);
     execvp(argv[3], argv + 3);
     return 127;

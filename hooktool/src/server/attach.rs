@@ -7,7 +7,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use rustix::net::{
 };
 
 use super::domain::{Credentials, Domain};
+use super::hold::Hold;
 use super::members::Newcomer;
 use super::proofs;
 use super::session::{self, Session};
@@ -164,7 +165,7 @@ fn turn_out(session: &Session, seat: &Seat) {
 
 /// Whether the peer, or another process under its number, lives.
 fn lives(seat: &Seat) -> bool {
-    sys::pidfd(seat.peer.pid).is_ok_and(|pidfd| !sys::is_over(&pidfd))
+    Hold::of(seat.peer.pid).is_ok_and(|hold| !hold.is_over())
 }
 
 /// Takes the hello if it is there. False: the peer is gone or speaks something else.
@@ -319,9 +320,9 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
     let mut members = session.members.lock();
     let newcomer = Newcomer {
         pid,
-        pidfd: sys::peer_pidfd(seat.socket.as_fd(), pid)
+        hold: Hold::of_peer(seat.socket.as_fd(), pid)
             .ok()
-            .filter(|pidfd| !is_reserved(session, members.len(), pidfd)),
+            .filter(|hold| !is_reserved(session, members.len(), hold)),
         domain: Arc::clone(&domain),
         is_fresh: hello.want == Want::Join,
     };
@@ -342,9 +343,9 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
 
 /// Whether a descriptor is one of the last that there are: not to be kept for long. Each of the
 /// `members` has one here, and its connection to an embedded node another.
-fn is_reserved(session: &Session, members: usize, descriptor: &OwnedFd) -> bool {
+fn is_reserved(session: &Session, members: usize, hold: &Hold) -> bool {
     let limit = sys::descriptors_limit();
-    let number = u64::try_from(descriptor.as_raw_fd()).unwrap_or(0);
+    let number = u64::try_from(hold.number()).unwrap_or(0);
     let embedded = session.nodes.iter().filter(|node| node.is_embedded());
     let each = 1 + embedded.count() as u64;
     let needed = (members as u64 + 1).saturating_mul(each);

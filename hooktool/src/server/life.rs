@@ -4,9 +4,9 @@
 //! session and has not opened a file yet is found by a look through `/proc` (`carriers`), taken
 //! only when nobody else is left, and seldom where that takes long.
 
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use super::hold::Hold;
 use super::session::Session;
 use super::{stats, sys};
 use crate::carriers;
@@ -26,9 +26,9 @@ const PAUSE_MOST: Duration = Duration::from_secs(10);
 /// The life of a session so far.
 pub struct Life {
     /// The target, or the launcher about to become it; `None`: the server stands alone.
-    target: Option<OwnedFd>,
+    target: Option<Hold>,
     /// Processes that carry the session and have not joined.
-    strangers: Vec<OwnedFd>,
+    strangers: Vec<Hold>,
     /// Looks in a row that have found nobody, and when the next one is due.
     vain_looks: u32,
     next_look: Instant,
@@ -41,7 +41,7 @@ impl Life {
     /// process to be announced.
     pub fn new(config: &ServeConfig) -> Life {
         Life {
-            target: sys::pidfd(config.target_pid).ok(),
+            target: Hold::of(config.target_pid).ok(),
             strangers: Vec::new(),
             vain_looks: 0,
             next_look: Instant::now(),
@@ -82,15 +82,11 @@ impl Life {
     /// Whether somebody is alive at this instant, proved.
     fn sees_anybody(&self, session: &Session) -> bool {
         let mut known = self.target.iter().chain(&self.strangers);
-        known.any(|known| !sys::is_over(known)) || session.members.lock().has_living()
+        known.any(|known| !known.is_over()) || session.members.lock().has_living()
     }
 
     fn is_inhabited(&mut self, session: &Session) -> bool {
-        if self
-            .target
-            .as_ref()
-            .is_some_and(|target| !sys::is_over(target))
-        {
+        if self.target.as_ref().is_some_and(|target| !target.is_over()) {
             return true;
         }
         self.target = None;
@@ -102,7 +98,7 @@ impl Life {
             // Who comes now is announced or joins: nobody is left to be found.
             return false;
         }
-        self.strangers.retain(|stranger| !sys::is_over(stranger));
+        self.strangers.retain(|stranger| !stranger.is_over());
         if !self.strangers.is_empty() || Instant::now() < self.next_look {
             return true;
         }
@@ -127,7 +123,7 @@ impl Life {
 }
 
 /// Processes that were started in this session and live.
-pub fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
+pub fn carriers(config: &ServeConfig) -> Vec<Hold> {
     let carries = |pid: u32| {
         let carried = carriers::of(pid);
         carried.is_some_and(|carried| carried.is_of(&config.session, &config.token))
@@ -135,8 +131,8 @@ pub fn carriers(config: &ServeConfig) -> Vec<OwnedFd> {
     let others = carriers::pids().filter(|pid| *pid != std::process::id());
     let carrying = others.filter(|pid| carries(*pid));
     // Looked at once more: the number may be another process's by now.
-    let held = carrying.filter_map(|pid| Some((pid, sys::pidfd(pid).ok()?)));
+    let held = carrying.filter_map(|pid| Some((pid, Hold::of(pid).ok()?)));
     held.filter(|(pid, _)| carries(*pid))
-        .map(|(_, pidfd)| pidfd)
+        .map(|(_, hold)| hold)
         .collect()
 }

@@ -1,11 +1,10 @@
-//! The processes of a session: who has which slot in which region, proved alive by a process
-//! descriptor each.
+//! The processes of a session: who has which slot in which region, proved alive by a hold on
+//! each.
 //!
 //! `attach` registers, `reap` removes, `tend` asks whether anybody is left, `stats` lists. A number
-//! of a process alone proves nothing here: the descriptor does.
+//! of a process alone proves nothing here: the hold does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +12,8 @@ use grid::process::ProcessRecord;
 use grid::sync::Ordering;
 
 use super::domain::Domain;
-use super::{reap, session, sys};
+use super::hold::Hold;
+use super::{reap, session};
 
 /// The slot (and owner number) that no process gets: the hook server itself acts under it.
 pub const OWN_SLOT: u16 = 0;
@@ -26,7 +26,7 @@ pub struct Member {
     /// Its number in this namespace.
     pub pid: u32,
     /// Proves that it lives.
-    pub pidfd: Arc<OwnedFd>,
+    pub hold: Arc<Hold>,
     /// Its credential domain.
     pub domain: Arc<Domain>,
     /// Its slot in the domain's process records.
@@ -38,7 +38,7 @@ pub struct Member {
 /// A process that shall become a member: the launcher before its target opens the first file.
 struct Awaited {
     pid: u32,
-    pidfd: OwnedFd,
+    hold: Hold,
 }
 
 /// All members.
@@ -65,9 +65,9 @@ pub struct Members {
 pub struct Newcomer {
     /// Its number.
     pub pid: u32,
-    /// Proves that it lives; `None`: there is no descriptor for it. Then its death could not be
+    /// Proves that it lives; `None`: none is to be had. Then its death could not be
     /// proved, so it may have nothing in flight, and gets no slot.
-    pub pidfd: Option<OwnedFd>,
+    pub hold: Option<Hold>,
     /// Its credential domain.
     pub domain: Arc<Domain>,
     /// It says that it starts afresh (first program, or exec): what an earlier program of the same
@@ -79,15 +79,15 @@ impl Members {
     /// Registers a process; its slot, or `None` if the region has none left.
     pub fn register(&mut self, newcomer: Newcomer) -> Option<u16> {
         let known = self.by_pid.get(&newcomer.pid).and_then(|all| all.last());
-        if known.is_some_and(|known| newcomer.is_fresh || sys::is_over(&*known.pidfd)) {
+        if known.is_some_and(|known| newcomer.is_fresh || known.hold.is_over()) {
             self.remove(newcomer.pid);
         }
         if let Some(slot) = self.come_back(&newcomer) {
             return Some(slot);
         }
         let elsewhere = self.by_pid.get(&newcomer.pid).and_then(|all| all.last());
-        let pidfd = elsewhere.map(|member| Arc::clone(&member.pidfd));
-        let Some(pidfd) = pidfd.or_else(|| newcomer.pidfd.map(Arc::new)) else {
+        let hold = elsewhere.map(|member| Arc::clone(&member.hold));
+        let Some(hold) = hold.or_else(|| newcomer.hold.map(Arc::new)) else {
             self.turn_away(newcomer.pid, &newcomer.domain);
             return None;
         };
@@ -106,7 +106,7 @@ impl Members {
         let slot = u16::try_from(slot).ok()?;
         let member = Member {
             pid: newcomer.pid,
-            pidfd,
+            hold,
             domain: newcomer.domain,
             slot,
             since: Instant::now(),
@@ -159,11 +159,11 @@ impl Members {
 
     /// A process is over: it is no member any more. Its slot and counters stay until `bury`, so
     /// that what it had in flight can be released without this lock. False: it is not here.
-    pub fn leave(&mut self, pid: u32, pidfd: &Arc<OwnedFd>) -> bool {
+    pub fn leave(&mut self, pid: u32, hold: &Arc<Hold>) -> bool {
         // The number may have been taken by a new process meanwhile: only this one is over.
         if !self
             .get(pid)
-            .is_some_and(|member| Arc::ptr_eq(&member.pidfd, pidfd))
+            .is_some_and(|member| Arc::ptr_eq(&member.hold, hold))
         {
             return false;
         }
@@ -190,7 +190,7 @@ impl Members {
         let elsewhere = |member: &Member| member.domain.number != domain.number;
         let mut others = self.iter().filter(|member| elsewhere(member));
         self.crowded.iter().all(|number| *number == domain.number)
-            && others.all(|member| sys::is_over(&*member.pidfd))
+            && others.all(|member| member.hold.is_over())
     }
 
     /// Members and those who left but are not buried: everybody whose record still counts.
@@ -204,22 +204,22 @@ impl Members {
     ///
     /// There is no such process.
     pub fn await_process(&mut self, pid: u32) -> std::io::Result<()> {
-        let pidfd = sys::pidfd(pid)?;
-        self.awaited.push(Awaited { pid, pidfd });
+        let hold = Hold::of(pid)?;
+        self.awaited.push(Awaited { pid, hold });
         Ok(())
     }
 
     /// Whether somebody is here or announced.
     pub fn has_any(&mut self) -> bool {
-        self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
+        self.awaited.retain(|awaited| !awaited.hold.is_over());
         !(self.by_pid.is_empty() && self.leaving.is_empty() && self.awaited.is_empty())
     }
 
     /// Whether somebody who is here or announced is alive at this instant: who has just died may
     /// still be counted by `has_any`.
     pub fn has_living(&mut self) -> bool {
-        self.awaited.retain(|awaited| !sys::is_over(&awaited.pidfd));
-        let lives = |member: &Member| !sys::is_over(&*member.pidfd);
+        self.awaited.retain(|awaited| !awaited.hold.is_over());
+        let lives = |member: &Member| !member.hold.is_over();
         !self.awaited.is_empty() || self.iter().any(lives)
     }
 

@@ -10,8 +10,9 @@
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
-//! (the processes), `door` (who comes), `judging` (names), `rest` (owned files while nobody is
-//! here), `totals` and `stats` (the numbers), `client` (RESP), `sys` (unsafe calls).
+//! (the processes), `hold` (proof that they live), `door` (who comes), `judging` (names), `rest`
+//! (owned files while nobody is here), `totals` and `stats` (the numbers), `client` (RESP), `sys`
+//! (unsafe calls).
 
 mod attach;
 mod client;
@@ -22,6 +23,7 @@ mod door;
 mod drain;
 mod embedded;
 mod growth;
+mod hold;
 mod inventory;
 mod judging;
 mod life;

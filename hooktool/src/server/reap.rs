@@ -1,10 +1,10 @@
-//! The dead: watches a process descriptor per member, and releases what a process that is over had
+//! The dead: watches a hold on each member, and releases what a process that is over had
 //! in flight (rules R1 to R3 of the version cells).
 //!
 //! A thread of its own runs `run`; `members` calls `release` when a process begins anew by exec.
 //! Both hold the domain's `frozen` list, so that freezing and thawing never overlap.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,28 +14,35 @@ use grid::ops::Op;
 use grid::sync::Ordering;
 
 use super::domain::{Domain, Frozen};
+use super::hold::Hold;
 use super::session::{self, Session};
 
-/// How long to wait before thawing is tried again.
+/// How long to wait before thawing is tried again, or members are asked that cannot be waited for.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Watches the members until the session ends.
 pub fn run(session: &Session) {
     while !session.is_ending() {
-        let watched: Vec<(u32, Arc<OwnedFd>)> = {
+        let watched: Vec<(u32, Arc<Hold>)> = {
             let members = session.members.lock();
             members
                 .iter()
-                .map(|member| (member.pid, Arc::clone(&member.pidfd)))
+                .map(|member| (member.pid, Arc::clone(&member.hold)))
                 .collect()
         };
-        let mut fds: Vec<BorrowedFd<'_>> = watched.iter().map(|(_, fd)| fd.as_fd()).collect();
+        let waitable = watched.iter().filter_map(|(_, hold)| hold.waitable());
+        let mut fds: Vec<BorrowedFd<'_>> = waitable.collect();
+        let must_ask = fds.len() < watched.len();
         fds.push(session.joined.as_fd());
-        let limit = has_frozen(session).then_some(RETRY);
+        let limit = (must_ask || has_frozen(session)).then_some(RETRY);
         let ready = session::wait_for(&fds, limit);
         session.joined.silence();
-        let over = watched.iter().zip(&ready).filter(|(_, ready)| **ready);
-        let over: Vec<_> = over.map(|(watched, _)| watched).collect();
+        let mut ready = ready.into_iter();
+        let over = watched.iter().filter(|(_, hold)| match hold.waitable() {
+            Some(_) => ready.next() == Some(true),
+            None => hold.is_over(),
+        });
+        let over: Vec<_> = over.collect();
         if !over.is_empty() {
             bury(session, &over);
         }
@@ -46,11 +53,11 @@ pub fn run(session: &Session) {
 }
 
 /// Takes processes that are over out of the session.
-fn bury(session: &Session, over: &[&(u32, Arc<OwnedFd>)]) {
+fn bury(session: &Session, over: &[&(u32, Arc<Hold>)]) {
     let leaving = {
         let mut members = session.members.lock();
-        for (pid, pidfd) in over {
-            if members.leave(*pid, pidfd) {
+        for (pid, hold) in over {
+            if members.leave(*pid, hold) {
                 tracing::debug!(pid, "process over");
             }
         }

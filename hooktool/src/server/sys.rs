@@ -181,19 +181,19 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 /// Option number of `SO_PEERPIDFD` (Linux 6.5), the same on every architecture served.
 const SO_PEERPIDFD: libc::c_int = 77;
 
-/// A process descriptor of the process that connected `socket`; by number on older kernels, which
-/// is as good while the peer waits for its answer on this very socket.
+/// A process descriptor of the process that connected `socket`.
 ///
 /// # Errors
 ///
-/// The process is gone, or pidfd_open(2) is refused.
-pub fn peer_pidfd(socket: BorrowedFd<'_>, pid: u32) -> io::Result<OwnedFd> {
+/// The process is gone, or the kernel is older.
+pub fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut fd: libc::c_int = -1;
-    if socket_option(socket, SO_PEERPIDFD, &mut fd).is_ok() && fd >= 0 {
-        // SAFETY: the kernel has just made this descriptor for this call.
-        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+    socket_option(socket, SO_PEERPIDFD, &mut fd)?;
+    if fd < 0 {
+        return Err(io::ErrorKind::NotFound.into());
     }
-    pidfd(pid)
+    // SAFETY: the kernel has just made this descriptor for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A process descriptor by number.
@@ -237,10 +237,10 @@ fn socket_option<T: Copy>(
     }
 }
 
-/// Whether the process behind a process descriptor has ended.
-pub fn is_over(pidfd: impl AsFd) -> bool {
+/// Whether a descriptor is readable: a process descriptor is, once the process has ended.
+pub fn is_readable(descriptor: impl AsFd) -> bool {
     let mut poll = [rustix::event::PollFd::new(
-        &pidfd,
+        &descriptor,
         rustix::event::PollFlags::IN,
     )];
     let now = rustix::time::Timespec {

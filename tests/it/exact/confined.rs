@@ -7,19 +7,19 @@ use harness::mode::Mode;
 use harness::run::{run, wait_until, wrapped};
 use harness::zoo::{compile_confine, compile_prowler};
 
-both_modes!(without_newer_calls, without_newer_calls_but_three);
+both_modes!(without_newer_calls, without_newer_calls_but_two);
 
-/// Without `statx` no file has a birth time, hence no identity; without `pidfd_open` nobody can
-/// prove that a process is dead; without `preadv2` nobody can read the page cache alone, to fill:
-/// nothing is served.
+/// Without `statx` no file has a birth time, hence no identity; without `preadv2` nobody can read
+/// the page cache alone, to fill: nothing is served.
 fn without_newer_calls(mode: Mode) {
     for refusal in ["EPERM", "ENOSYS"] {
         assert_eq!(prowl_confined(mode, refusal, "all"), 0, "served {refusal}");
     }
 }
 
-/// With these three, files are served without any of the others.
-fn without_newer_calls_but_three(mode: Mode) {
+/// With these two, files are served without any of the others; without process descriptors, deaths
+/// are proved by the status of processes.
+fn without_newer_calls_but_two(mode: Mode) {
     for refusal in ["EPERM", "ENOSYS"] {
         let hits = prowl_confined(mode, refusal, "but-needed");
         assert!(hits > 2000, "{refusal}: {hits} hits");

@@ -1,6 +1,7 @@
 //! Exact when there is too little of everything, and when writers are killed or run away.
 
 use std::ffi::OsStr;
+use std::process::Command;
 
 use harness::bed::Bed;
 use harness::both_modes;
@@ -8,10 +9,12 @@ use harness::files::{Dice, noise, seed_or};
 use harness::mode::Mode;
 use harness::node::Node;
 use harness::puppet::{Puppets, puppet_words};
-use harness::run::{Outcome, run, wait_until};
+use harness::run::{Outcome, run, wait_until, wrapped};
 use harness::session::Hooked;
 use harness::stats::Stats;
-use harness::zoo::{compile_crowd, compile_deserter, compile_prowler, compile_scrubber};
+use harness::zoo::{
+    compile_confine, compile_crowd, compile_deserter, compile_prowler, compile_scrubber,
+};
 use serde_json::json;
 
 both_modes!(
@@ -19,6 +22,7 @@ both_modes!(
     index_too_small,
     node_too_small,
     killed_writers,
+    killed_writers_without_process_descriptors,
     deserted_writers,
     more_processes_than_places,
     more_writers_than_places,
@@ -82,12 +86,29 @@ fn node_too_small(mode: Mode) {
 /// Writers are killed at any instruction. Afterwards hooked reads equal the kernel's, and what the
 /// dead had in flight is released: the blocks are served again.
 fn killed_writers(mode: Mode) {
-    const BLOCKS: usize = 64;
     let bed = Bed::new("killed", mode);
+    kill_writers(&bed, |command| command);
+}
+
+/// The same where the kernel has no process descriptors, nor any other newer call that can be done
+/// without: deaths are proved by the status of processes.
+fn killed_writers_without_process_descriptors(mode: Mode) {
+    let bed = Bed::new("killed-old", mode);
+    let confine = compile_confine(&bed).display().to_string();
+    kill_writers(&bed, |command| {
+        let mut command = wrapped(&[&confine, "ENOSYS", "but-needed"], &command);
+        mode.apply(&mut command);
+        command
+    });
+}
+
+fn kill_writers(bed: &Bed, around: impl FnOnce(Command) -> Command) {
+    const BLOCKS: usize = 64;
     bed.write("file", &noise(6, BLOCKS * 4096));
-    let scrubber = compile_scrubber(&bed);
+    let scrubber = compile_scrubber(bed);
     let hooked = bed.hooked();
-    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 2)));
+    let command = hooked.command(bed.path(), &puppet_words(bed, 2));
+    let mut puppets = Puppets::start(around(command));
     puppets.done(1, "open", &json!(["f", "file", "r"]));
     let mut dice = Dice::new(9);
     for round in 0..25_u64 {
@@ -121,6 +142,10 @@ fn killed_writers(mode: Mode) {
         let served = now - before;
         before = now;
         served >= BLOCKS as u64
+    });
+    hooked.wait_stats("nothing of the dead is in flight", |stats| {
+        let region = &stats.all["region"];
+        region["operations"] == 0 && region["cells_in_flight"] == 0
     });
     puppets.end();
 }
