@@ -102,7 +102,11 @@ fn wrong_arguments(context: &mut Context<'_>, name: &str) {
 
 fn unknown(context: &mut Context<'_>) {
     // A browser that was talked into sending a form: end it before its body becomes commands.
+    // A browser or a scraper at the wrong port learns which one it is at.
     if context.args.is(0, "post") || context.args.is(0, "host:") {
+        let text = "ERR this port speaks the Redis protocol, not HTTP: redis-cli; \
+                    for /metrics start memnode with --metrics ADDR";
+        context.reply.error(text);
         tracing::warn!(peer = %context.session.client.facts.peer, "a web request was refused");
         context.session.closing = true;
         return;

@@ -53,6 +53,9 @@ const BUSY_POLL_US_MAX: u64 = 100;
 /// How long a connection may stay without having said the password.
 const STRANGER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long an unfinished request, or a reply that nobody takes, may hold memory.
+const STALL_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// What a node needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -82,6 +85,9 @@ pub struct Config {
     pub shutdown_allowed: bool,
     /// How long a connection may stay without having said the password: it holds a place.
     pub stranger_time_max: Duration,
+    /// How long an unfinished request, or a reply that nobody takes, may hold memory; large ones
+    /// have a second more for each 64 KiB.
+    pub stall_time_max: Duration,
 }
 
 impl Config {
@@ -104,6 +110,7 @@ impl Config {
             grace: Duration::ZERO,
             shutdown_allowed: false,
             stranger_time_max: STRANGER_TIME_MAX,
+            stall_time_max: STALL_TIME_MAX,
         }
     }
 }

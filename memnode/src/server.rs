@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use clients::{Client, Facts, NAME_BYTES_MAX};
-pub(crate) use connection::{KEEPALIVE_S, Session};
+pub(crate) use connection::Session;
 pub(crate) use shared::Shared;
 pub(crate) use transport::CIPHER_BYTES;
 

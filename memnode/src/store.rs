@@ -205,6 +205,7 @@ impl Store {
         for shard in &self.shards {
             let one = shard.lock().counters();
             sum.items += one.items;
+            sum.expiring += one.expiring;
             sum.chunks_used += one.chunks_used;
             sum.item_bytes += one.item_bytes;
             sum.hits += one.hits;

@@ -5,9 +5,10 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use memnode::Config;
-use support::{Embedded, MIB, Wire, encoded};
+use support::{Embedded, MIB, Program, Wire, encoded};
 
 fn still_serves(node: &Embedded) {
     let mut wire = node.connect();
@@ -164,6 +165,85 @@ fn a_client_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
+fn a_request_that_comes_drop_by_drop_does_not_keep_its_place() {
+    // Intent: a friend with the password, too, has to finish what it began; busy is not enough.
+    let node = Embedded::start(Config {
+        stall_time_max: Duration::from_millis(300),
+        ..Config::new(32 * MIB)
+    });
+    let mut quiet = node.connect();
+    quiet.ask("PING", "+PONG\r\n");
+    let mut dripping = node.connect();
+    dripping.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$60000\r\n");
+    let mut drops = 0;
+    while dripping.0.write_all(b"x").is_ok() {
+        drops += 1;
+        assert!(drops < 6000, "still here after a minute");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Who says nothing between requests stays, and a whole request in drops is served.
+    quiet.send(b"*1\r\n");
+    for byte in b"$4\r\nPING\r\n" {
+        quiet.send(&[*byte]);
+    }
+    quiet.expect(b"+PONG\r\n");
+    quiet.ask("EXISTS k", ":0\r\n");
+}
+
+#[test]
+fn a_reply_that_is_read_drop_by_drop_does_not_keep_its_memory() {
+    // Intent: a reader that takes a byte now and then is ended, and what waited for it is given up.
+    let node = Embedded::start(Config {
+        stall_time_max: Duration::from_millis(300),
+        ..Config::new(32 * MIB)
+    });
+    let mut wire = node.connect();
+    wire.command(&[b"SET", b"k", &vec![7; MIB]]);
+    wire.expect(b"+OK\r\n");
+    // More than the sockets hold; the node may wait 300 ms and a second for each 64 KiB of it.
+    for _ in 0..4 {
+        wire.send(&b"GET k\r\n".repeat(8));
+    }
+    let start = std::time::Instant::now();
+    let mut taken = 0;
+    while node.node.stats().connections > 0 {
+        assert!(
+            start.elapsed() < support::WATCHDOG,
+            "still here, {taken} bytes taken"
+        );
+        let mut byte = [0];
+        taken += wire.0.read(&mut byte).unwrap_or(0);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(node.node.stats().buffered_bytes, 0);
+    still_serves(&node);
+}
+
+#[test]
+fn readers_that_do_not_read_cannot_take_more_memory_than_there_is() {
+    // Intent: the promise of --memory holds from outside, with every place taken by such a reader.
+    let node = Program::start(&["--memory", "32MiB"]);
+    let mut wire = node.connect();
+    wire.command(&[b"SET", b"k", &vec![7; MIB]]);
+    wire.expect(b"+OK\r\n");
+    let mut others: Vec<Wire> = (0..100).map(|_| node.connect()).collect();
+    for other in &mut others {
+        other.send(&b"MGET k k\r\n".repeat(20));
+    }
+    let mut most = 0;
+    for _ in 0..20 {
+        wire.ask("STRLEN k", ":1048576\r\n");
+        most = most.max(node.status_bytes("VmRSS"));
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    let peak = node.status_bytes("VmHWM");
+    assert!(peak <= 32 * MIB, "{peak} bytes at the peak, 32 MiB allowed");
+    assert!(most > 4 * MIB, "{most} bytes: nothing waited");
+    drop(others);
+    wire.ask("PING", "+PONG\r\n");
+}
+
+#[test]
 fn a_stranger_may_not_park_much() {
     // Intent: before the password, an unfinished request is worth 16 KiB, not a megabyte.
     let config = Config {
@@ -183,8 +263,16 @@ fn a_stranger_may_not_park_much() {
 fn a_browser_is_sent_away() {
     // Intent: a web page that posts commands to a node on its visitor's machine gets nowhere.
     let node = Embedded::small();
+    let hint = "-ERR this port speaks the Redis protocol, not HTTP: redis-cli; \
+                for /metrics start memnode with --metrics ADDR\r\n";
     let said = last_words(&node, b"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET k v\r\n");
-    assert_eq!(said, "");
+    assert_eq!(said, hint);
+    let said = last_words(
+        &node,
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\nSET k v\r\n",
+    );
+    let words = "-ERR wrong number of arguments for 'get' command\r\n";
+    assert_eq!(said, format!("{words}{hint}"));
     let mut wire = node.connect();
     wire.ask("EXISTS k", ":0\r\n");
 }

@@ -57,7 +57,10 @@ fn settings(context: &Context<'_>) -> Vec<(&'static str, String)> {
         ),
         ("io-threads", shared.config.workers.to_string()),
         ("timeout", shared.idle_s_max.load(Relaxed).to_string()),
-        ("tcp-keepalive", crate::server::KEEPALIVE_S.to_string()),
+        (
+            "tcp-keepalive",
+            shared.keepalive_s.load(Relaxed).to_string(),
+        ),
         ("cluster-enabled", "no".to_string()),
         ("slowlog-log-slower-than", "-1".to_string()),
         ("slowlog-max-len", "0".to_string()),
@@ -82,16 +85,21 @@ fn get(context: &mut Context<'_>) {
 fn set(context: &mut Context<'_>) {
     let args = context.args;
     let known = settings(context);
-    let mut idle_s = None;
+    let (mut idle_s, mut keepalive_s) = (None, None);
     for index in (2..args.len()).step_by(2) {
         let name = String::from_utf8_lossy(&args.get(index)[..args.get(index).len().min(64)]);
         let name = name.to_lowercase();
         let failed = |why: &str| {
             format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
         };
-        if name == "timeout" {
+        let place = match name.as_str() {
+            "timeout" => Some(&mut idle_s),
+            "tcp-keepalive" => Some(&mut keepalive_s),
+            _ => None,
+        };
+        if let Some(place) = place {
             match parse_decimal(args.get(index + 1)) {
-                Some(seconds @ 0..=TIMEOUT_S_MAX) => idle_s = Some(seconds as u64),
+                Some(seconds @ 0..=TIMEOUT_S_MAX) => *place = Some(seconds as u64),
                 Some(_) => {
                     let range = format!("argument must be between 0 and {TIMEOUT_S_MAX} inclusive");
                     return context.reply.error(&failed(&range));
@@ -108,6 +116,9 @@ fn set(context: &mut Context<'_>) {
                 format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
             return context.reply.error(&text);
         }
+    }
+    if let Some(seconds) = keepalive_s {
+        context.shared.keepalive_s.store(seconds, Relaxed);
     }
     if let Some(seconds) = idle_s {
         context.shared.idle_s_max.store(seconds, Relaxed);

@@ -13,9 +13,6 @@ use crate::server::Shared;
 /// The Redis whose behaviour the commands follow; clients decide by it what they may ask for.
 pub const REDIS_VERSION: &str = "7.0.0";
 
-/// Bytes per page in `/proc/self/statm`.
-const PAGE_BYTES: u64 = 4096;
-
 /// Bytes in a mebibyte.
 const MIB: f64 = 1_048_576.0;
 
@@ -86,14 +83,19 @@ fn clients(shared: &Shared, text: &mut String) -> std::fmt::Result {
         text,
         "connected_clients:{}\r\nmaxclients:{places}\r\n",
         shared.clients.len()
-    )
+    )?;
+    // What nobody here can do is counted for the tools that ask: nobody does it.
+    write!(text, "blocked_clients:0\r\ntracking_clients:0\r\n")
 }
 
 fn memory(shared: &Shared, text: &mut String) -> std::fmt::Result {
     let stats = shared.stats();
     let overhead = stats.used_bytes - shared.store.counters().item_bytes.min(stats.used_bytes);
     write!(text, "used_memory:{}\r\n", stats.used_bytes)?;
-    write!(text, "used_memory_rss:{}\r\n", resident_bytes())?;
+    write!(text, "used_memory_rss:{}\r\n", resident_bytes("VmRSS:"))?;
+    write!(text, "used_memory_peak:{}\r\n", resident_bytes("VmHWM:"))?;
+    let dataset = stats.used_bytes - overhead;
+    write!(text, "used_memory_dataset:{dataset}\r\n")?;
     write!(text, "used_memory_overhead:{overhead}\r\n")?;
     write!(
         text,
@@ -197,16 +199,17 @@ fn commandstats(shared: &Shared, text: &mut String) -> std::fmt::Result {
 fn keyspace(shared: &Shared, text: &mut String) -> std::fmt::Result {
     match shared.store.counters().items {
         0 => Ok(()),
-        items => write!(text, "db0:keys={items},expires=0,avg_ttl=0\r\n"),
+        items => {
+            let expiring = shared.store.counters().expiring;
+            write!(text, "db0:keys={items},expires={expiring},avg_ttl=0\r\n")
+        }
     }
 }
 
-/// What this process keeps in memory, as the kernel counts.
-fn resident_bytes() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm
-        .split_whitespace()
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * PAGE_BYTES
+/// What this process keeps in memory, as the kernel counts: now (`VmRSS:`) or at most (`VmHWM:`).
+fn resident_bytes(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }

@@ -26,11 +26,9 @@ use crate::commands;
 use crate::config::{INPUT_BYTES, REPLY_BYTES_MAX};
 use crate::store::{Out, VALUE_BYTES_MAX};
 
-/// An unfinished request, or a reply nobody takes, ends the connection after this long, and
-/// whatever the peer does in between, when it could have been through at a slow modem's speed.
-const STALL_TIME_MAX: Duration = Duration::from_secs(30);
-
-/// The speed of that modem, in bytes per second.
+/// An unfinished request, or a reply nobody takes, ends the connection after `stall_time_max`, and
+/// whatever the peer does in between, when it could have been through at a slow modem's speed. In
+/// bytes per second.
 const SLOWEST_BYTES_PER_S: usize = 64 * 1024;
 
 /// What a refused peer may still send before the connection is closed over it.
@@ -51,20 +49,21 @@ const LIMITS: Limits = Limits {
     request_bytes_max: VALUE_BYTES_MAX + 64 * 1024,
 };
 
-/// A peer that says nothing for so long is asked whether it is there, in seconds.
-pub(crate) const KEEPALIVE_S: u64 = 60;
-
-/// How often it is asked, and how many unanswered questions are an answer.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// How many unanswered questions whether a silent peer is there are an answer.
 const KEEPALIVE_ASKS: u32 = 6;
 
-/// A half-open connection holds a place: it is found out within two minutes.
-fn keep_alive(stream: &TcpStream) {
+/// A half-open connection holds a place: a peer that says nothing for so many seconds is asked
+/// whether it is there, and given up after as many more. 0: never.
+fn keep_alive(stream: &TcpStream, idle_s: u64) {
     use rustix::net::sockopt;
+    if idle_s == 0 {
+        return;
+    }
+    let every_s = (idle_s / u64::from(KEEPALIVE_ASKS)).max(1);
     // Wishes: a socket without them still serves.
     let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(KEEPALIVE_S));
-    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(idle_s));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(every_s));
     let _ = sockopt::set_tcp_keepcnt(stream, KEEPALIVE_ASKS);
 }
 
@@ -120,11 +119,6 @@ struct Unsent {
     _charge: Charge,
 }
 
-/// How long a peer may take over so many bytes.
-fn patience(bytes: usize) -> Duration {
-    STALL_TIME_MAX + Duration::from_secs((bytes / SLOWEST_BYTES_PER_S) as u64)
-}
-
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -164,7 +158,7 @@ impl Connection {
     pub fn new(transport: Transport, shared: Arc<Shared>, client: Client) -> Connection {
         // One-block round trips are the point: never wait to fill a packet.
         let _ = transport.socket().set_nodelay(true);
-        keep_alive(transport.socket());
+        keep_alive(transport.socket(), shared.keepalive_s.load(Relaxed));
         let authenticated = shared.password.read().is_none();
         let session = Session {
             client,
@@ -216,7 +210,7 @@ impl Connection {
             }
             (true, Some(partial)) => {
                 let whole = partial.bytes.len() + partial.wanted;
-                patience(whole).saturating_sub(partial.since.elapsed())
+                self.patience(whole).saturating_sub(partial.since.elapsed())
             }
             (false, _) => {
                 let limit = self.shared.config.stranger_time_max;
@@ -229,11 +223,17 @@ impl Connection {
         }
     }
 
+    /// How long the peer may take over so many bytes.
+    fn patience(&self, bytes: usize) -> Duration {
+        let at_slowest = Duration::from_secs((bytes / SLOWEST_BYTES_PER_S) as u64);
+        self.shared.config.stall_time_max + at_slowest
+    }
+
     async fn wait_and_send(&mut self) -> io::Result<Next> {
         let Some(mut unsent) = self.unsent.take() else {
             return Ok(self.after_sending());
         };
-        let limit = patience(unsent.bytes.len() + self.transport.held_bytes());
+        let limit = self.patience(unsent.bytes.len() + self.transport.held_bytes());
         while unsent.sent < unsent.bytes.len() || self.transport.held_bytes() > 0 {
             let limit = limit.saturating_sub(unsent.since.elapsed());
             let writable = timeout(limit, self.transport.socket().writable());

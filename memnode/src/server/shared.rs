@@ -19,6 +19,10 @@ use crate::config::{Budget, Config};
 use crate::store::{HugePages, Store};
 use crate::tls::Tls;
 
+/// A silent peer is asked after so many seconds whether it is there. CONFIG SET tcp-keepalive
+/// changes it.
+const KEEPALIVE_S: u64 = 60;
+
 /// The common ground of one node.
 pub struct Shared {
     /// What the node was told.
@@ -43,6 +47,8 @@ pub struct Shared {
     pub rate: AtomicU64,
     /// How long a silent client may stay, in seconds; 0: for ever.
     pub idle_s_max: AtomicU64,
+    /// After how many silent seconds the peer of a new connection is asked: there? 0: never.
+    pub keepalive_s: AtomicU64,
     /// What clients have to say first. Begins as configured.
     pub password: RwLock<Option<Vec<u8>>>,
     /// What is shown to clients and asked of them. Begins as configured.
@@ -90,6 +96,7 @@ impl Shared {
             calls,
             rate: AtomicU64::new(0),
             idle_s_max: AtomicU64::new(config.idle_time_max.as_secs()),
+            keepalive_s: AtomicU64::new(KEEPALIVE_S),
             password: RwLock::new(config.password.clone()),
             tls: RwLock::new(config.tls.clone()),
             handshakes_failed: AtomicU64::new(0),

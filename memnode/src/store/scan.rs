@@ -68,6 +68,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use super::super::{Eviction, HugePages, SetMode, Store};
 
@@ -98,5 +100,67 @@ mod tests {
         let random: BTreeSet<_> = (0..20).map(|_| store.random_key().unwrap()).collect();
         assert!(random.len() > 5, "{random:?}");
         assert_eq!(store.scan(u64::MAX, 10, |_| panic!("behind the end")), 0);
+    }
+
+    /// Turns true when dropped, a failed check included.
+    struct Ends<'a>(&'a AtomicBool);
+
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_is_there_from_the_first_step_to_the_last_is_seen() {
+        // Beside a thread that inserts, so that others are evicted, and one that moves items
+        // together: whoever was there before, is there after, and was not set again meanwhile.
+        for policy in [Eviction::S3Fifo, Eviction::Lru] {
+            let store = Store::reserve(32 << 20, policy, HugePages::Off).unwrap();
+            let set = |key: u32, bytes: usize| {
+                let value = vec![key as u8; bytes];
+                let stored = store.set(&key.to_le_bytes(), &value, Some(0), SetMode::Always);
+                stored.unwrap();
+            };
+            (0..20_000).for_each(|n| set(n, n as usize % 3000));
+            let end = AtomicBool::new(false);
+            let mut checked = 0;
+            let going = || !end.load(Relaxed);
+            std::thread::scope(|scope| {
+                let _ends = Ends(&end);
+                scope.spawn(|| {
+                    let mut strangers = 1_000_000..;
+                    while going() {
+                        strangers.by_ref().take(50).for_each(|n| set(n, 2000));
+                        std::thread::yield_now();
+                    }
+                });
+                scope.spawn(|| {
+                    for mib in [24, 32].iter().cycle().take_while(|_| going()) {
+                        store.resize(mib << 20).unwrap();
+                    }
+                });
+                for count in [10, 100, 1000] {
+                    let held = |n: &u32| store.peek(&n.to_le_bytes(), |_| ()).is_some();
+                    let before: Vec<u32> = (0..20_000).filter(held).collect();
+                    let (mut seen, mut cursor) = (BTreeSet::new(), 0);
+                    loop {
+                        cursor = store.scan(cursor, count, |key| {
+                            let key = key.try_into().map(u32::from_le_bytes).unwrap();
+                            assert!(seen.insert(key) || key >= 1_000_000, "{key} twice");
+                        });
+                        if cursor == 0 {
+                            break;
+                        }
+                    }
+                    for n in before.iter().filter(|n| held(n)) {
+                        assert!(seen.contains(n), "{n} was there and not seen");
+                        checked += 1;
+                    }
+                    (0..20_000).for_each(|n| set(n, n as usize % 3000));
+                }
+            });
+            assert!(checked > 0, "{policy:?}: nobody stayed");
+        }
     }
 }

@@ -35,6 +35,8 @@ pub struct Counters {
     pub items: u64,
     /// Chunks in items now.
     pub chunks_used: u64,
+    /// Items held now that will expire.
+    pub expiring: u64,
     /// Bytes of keys and values held now.
     pub item_bytes: u64,
     /// Reads that found their key.
@@ -92,6 +94,7 @@ impl Shard {
     pub fn forget_counts(&mut self) {
         self.counters = Counters {
             items: self.counters.items,
+            expiring: self.counters.expiring,
             item_bytes: self.counters.item_bytes,
             ..Counters::default()
         };
@@ -142,9 +145,15 @@ impl Shard {
         let item = self.find_live(hash, key, now_ms)?;
         let changed = change(self.slab.expires_ms(item));
         if let Some(at) = changed {
-            self.slab.set_expires_ms(item, at);
+            self.set_expires_ms(item, at);
         }
         Some(changed.is_some())
+    }
+
+    fn set_expires_ms(&mut self, item: u32, expires_ms: u64) {
+        self.counters.expiring -= u64::from(self.slab.expires_ms(item) != 0);
+        self.counters.expiring += u64::from(expires_ms != 0);
+        self.slab.set_expires_ms(item, expires_ms);
     }
 
     /// How many chains the index has.
@@ -199,7 +208,7 @@ impl Shard {
                 self.insert(hash, key, value).ok_or(SetError::TooLarge)?
             }
         };
-        self.slab.set_expires_ms(item, expires_ms.unwrap_or(kept));
+        self.set_expires_ms(item, expires_ms.unwrap_or(kept));
         Ok(true)
     }
 
@@ -372,6 +381,7 @@ impl Shard {
         let bytes = self.slab.key(item).len() + self.slab.value_bytes(item);
         self.counters.item_bytes -= bytes as u64;
         self.counters.items -= 1;
+        self.counters.expiring -= u64::from(self.slab.expires_ms(item) != 0);
         self.slab.remove(item);
     }
 
