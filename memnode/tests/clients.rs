@@ -87,112 +87,101 @@ fn fields(info: &str) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-#[test]
-fn redis_exporter_finds_what_it_asks_for() {
-    // Intent: the queries of one scrape, in its order, and the fields its metrics are made of.
+/// Asks as the exporter does: words in a row.
+fn ask(redis: &mut Connection, line: &str) -> RedisResult<redis::Value> {
+    let mut words = line.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    for word in words {
+        command.arg(word);
+    }
+    command.query(redis)
+}
+
+/// The same, understood as some type.
+fn asked<T: redis::FromRedisValue>(redis: &mut Connection, line: &str) -> T {
+    redis::from_redis_value(ask(redis, line).unwrap()).unwrap()
+}
+
+/// A node and a connection that calls itself as the exporter does.
+fn scraped() -> (Embedded, Connection) {
     let node = Embedded::small();
     let mut redis = connected(&node, "resp2");
     redis.set::<_, _, ()>("queue:1", "3.5").unwrap();
     redis.set_ex::<_, _, ()>("queue:2", "x", 100).unwrap();
-    let mut ask = |line: &str| -> RedisResult<redis::Value> {
-        let mut words = line.split(' ');
-        let mut command = redis::cmd(words.next().unwrap());
-        for word in words {
-            command.arg(word);
-        }
-        command.query(&mut redis)
-    };
-    assert_eq!(
-        ask("CLIENT SETNAME redis_exporter").unwrap(),
-        redis::Value::Okay
-    );
-    let settings: BTreeMap<String, String> =
-        redis::from_redis_value(ask("CONFIG GET *").unwrap()).unwrap();
+    let named = ask(&mut redis, "CLIENT SETNAME redis_exporter");
+    assert_eq!(named.unwrap(), redis::Value::Okay);
+    (node, redis)
+}
+
+/// Fields of INFO that become metrics.
+const NUMBERS: &str = "uptime_in_seconds process_id connected_clients blocked_clients used_memory \
+    used_memory_rss used_memory_peak maxmemory mem_fragmentation_ratio loading \
+    total_connections_received total_commands_processed instantaneous_ops_per_sec \
+    rejected_connections expired_keys evicted_keys keyspace_hits keyspace_misses used_cpu_sys \
+    used_cpu_user cluster_enabled connected_slaves";
+
+#[test]
+fn redis_exporter_finds_the_figures_of_the_server() {
+    // Intent: the queries of one scrape, and the fields its metrics are made of.
+    let (_node, mut redis) = scraped();
+    let settings: BTreeMap<String, String> = asked(&mut redis, "CONFIG GET *");
     for name in ["maxmemory", "maxclients", "timeout", "databases"] {
         assert!(settings[name].parse::<u64>().is_ok(), "{name}");
     }
-    let info: String = redis::from_redis_value(ask("INFO ALL").unwrap()).unwrap();
+    let info: String = asked(&mut redis, "INFO ALL");
     let fields = fields(&info);
-    for name in [
-        "uptime_in_seconds",
-        "process_id",
-        "connected_clients",
-        "blocked_clients",
-        "used_memory",
-        "used_memory_rss",
-        "used_memory_peak",
-        "maxmemory",
-        "mem_fragmentation_ratio",
-        "loading",
-        "total_connections_received",
-        "total_commands_processed",
-        "instantaneous_ops_per_sec",
-        "rejected_connections",
-        "expired_keys",
-        "evicted_keys",
-        "keyspace_hits",
-        "keyspace_misses",
-        "used_cpu_sys",
-        "used_cpu_user",
-        "cluster_enabled",
-        "connected_slaves",
-    ] {
+    for name in NUMBERS.split_whitespace() {
         let value = fields
             .get(name)
             .unwrap_or_else(|| panic!("INFO without {name}:\n{info}"));
         assert!(value.parse::<f64>().is_ok(), "{name}:{value}");
     }
-    assert!(
-        fields["redis_version"]
-            .split('.')
-            .all(|part| part.parse::<u32>().is_ok())
-    );
+    let mut version = fields["redis_version"].split('.');
+    assert!(version.all(|part| part.parse::<u32>().is_ok()));
     assert_eq!(fields["role"], "master");
-    assert!(
-        fields["db0"].starts_with("keys=2,expires=1,avg_ttl="),
-        "{}",
-        fields["db0"]
-    );
-    assert!(fields["cmdstat_set"].starts_with("calls=1,usec="), "{info}");
+    let keys = fields["db0"];
+    assert!(keys.starts_with("keys=2,expires=1,avg_ttl="), "{keys}");
+    let calls = fields["cmdstat_set"];
+    assert!(calls.starts_with("calls=1,usec="), "{calls}");
     for nothing in [
         "LATENCY LATEST",
         "LATENCY HISTOGRAM",
         "SLOWLOG GET 1",
         "SLOWLOG GET 10",
     ] {
-        assert_eq!(
-            ask(nothing).unwrap(),
-            redis::Value::Array(vec![]),
-            "{nothing}"
-        );
+        let answer = ask(&mut redis, nothing).unwrap();
+        assert_eq!(answer, redis::Value::Array(vec![]), "{nothing}");
     }
-    assert_eq!(ask("SLOWLOG LEN").unwrap(), redis::Value::Int(0));
-    let clients: String = redis::from_redis_value(ask("CLIENT LIST").unwrap()).unwrap();
-    for word in [
-        "id=",
-        " addr=127.0.0.1:",
-        " name=redis_exporter",
-        " age=",
-        " idle=",
-        " db=0",
-    ] {
+    assert_eq!(asked::<u64>(&mut redis, "SLOWLOG LEN"), 0);
+    let clients: String = asked(&mut redis, "CLIENT LIST");
+    for word in " addr=127.0.0.1:| name=redis_exporter| age=| idle=| db=0".split('|') {
         assert!(clients.contains(word), "{word} in {clients}");
     }
-    assert_eq!(ask("SELECT 0").unwrap(), redis::Value::Okay);
-    let (_, found): (String, Vec<String>) =
-        redis::from_redis_value(ask("SCAN 0 MATCH queue:* COUNT 1000").unwrap()).unwrap();
-    assert_eq!(found.len(), 2);
-    assert_eq!(
-        ask("TYPE queue:1").unwrap(),
-        redis::Value::SimpleString("string".into())
-    );
+}
+
+#[test]
+fn redis_exporter_finds_the_keys_it_was_told_to_watch() {
+    // Intent: its --check-keys: a walk by pattern, then type, size and value of each.
+    let (_node, mut redis) = scraped();
+    assert_eq!(ask(&mut redis, "SELECT 0").unwrap(), redis::Value::Okay);
+    let mut found: Vec<String> = Vec::new();
+    let mut cursor = "0".to_string();
+    loop {
+        let line = format!("SCAN {cursor} MATCH queue:* COUNT 1000");
+        let (next, keys): (String, Vec<String>) = asked(&mut redis, &line);
+        found.extend(keys);
+        cursor = next;
+        if cursor == "0" {
+            break;
+        }
+    }
+    found.sort();
+    assert_eq!(found, ["queue:1", "queue:2"]);
+    assert_eq!(asked::<String>(&mut redis, "TYPE queue:1"), "string");
     // It tries the other meaning of a string first and takes the refusal for an answer.
-    assert!(ask("PFCOUNT queue:1").is_err());
-    assert_eq!(ask("STRLEN queue:1").unwrap(), redis::Value::Int(3));
-    assert_eq!(
-        ask("GET queue:1").unwrap(),
-        redis::Value::BulkString(b"3.5".to_vec())
-    );
+    assert!(ask(&mut redis, "PFCOUNT queue:1").is_err());
+    assert_eq!(asked::<u64>(&mut redis, "STRLEN queue:1"), 3);
+    assert_eq!(asked::<f64>(&mut redis, "GET queue:1"), 3.5);
 }
 
 #[test]
