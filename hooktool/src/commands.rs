@@ -70,11 +70,18 @@ fn complain(error: &clap::Error) -> Result<u8, Failure> {
     }
     let text = error.render().to_string();
     let (what, means) = split(&text);
-    Err(Failure::usage(
-        what,
-        means,
-        "see what can be written:  hooktool --help, hooktool run --help",
-    ))
+    let fix = format!("see what can be written:  {} --help", misused(&text));
+    Err(Failure::usage(what, means, fix))
+}
+
+/// The command that was misused, by the parser's usage line: `hooktool bus send`.
+fn misused(text: &str) -> String {
+    let usage = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Usage: "));
+    let words = usage.unwrap_or("hooktool").split_whitespace();
+    let words = words.take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The parser's message and its tip, or its usage line where it has none.
@@ -126,6 +133,21 @@ mod tests {
             let text = complaint(text);
             assert_eq!(text.lines().count(), 3, "{text}");
             assert!(text.lines().all(|line| line.len() > 10), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_the_command_that_was_misused_is_named() {
+        for (text, help) in [
+            ("hooktool run --nod x -- ls", "  hooktool run --help"),
+            ("hooktool frob", "  hooktool --help"),
+            ("hooktool bus frob", "  hooktool bus --help"),
+            ("hooktool bus send 1.2.3.4", "  hooktool bus send --help"),
+            ("hooktool bus routes rm", "  hooktool bus routes rm --help"),
+            ("hooktool bus top 0", "  hooktool --help"),
+        ] {
+            let text = complaint(text);
+            assert!(text.ends_with(help), "{text}");
         }
     }
 

@@ -203,7 +203,8 @@ pub struct NodeInfo {
 /// A file as a session sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileInfo {
-    /// Path at its first open.
+    /// Path at its first open; `inode N on device M` while nobody has told it and no process of
+    /// the session has the file open.
     pub path: String,
     /// Size in bytes.
     pub size: u64,
@@ -217,6 +218,17 @@ pub struct FileInfo {
     pub hits: u64,
     /// Reads of the file that passed the hooks.
     pub reads: u64,
+}
+
+/// How far the session's files are proved to stand as they were read (`docs/semantics.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofInfo {
+    /// Files whose stamp is being looked after right now.
+    pub under_way: u64,
+    /// Files that were proved, each time counted.
+    pub proved: u64,
+    /// Looks at which a file had changed, since it was proved or since the look before.
+    pub changed: u64,
 }
 
 /// A glob of `--include`, `--exclude` or `--own`.
@@ -338,6 +350,9 @@ pub struct Snapshot {
     /// Globs of the settings, with what they have matched.
     #[serde(default)]
     pub globs: Vec<GlobInfo>,
+    /// Proofs.
+    #[serde(default)]
+    pub proofs: ProofInfo,
     /// What the session's regions hold.
     #[serde(default)]
     pub region: RegionInfo,

@@ -1,7 +1,10 @@
 //! Globs of `--include`, `--exclude` and `--own`: checked here, matched by the hook server.
 //!
 //! A glob is matched against the absolute path a file was opened by. `*` and `?` stop at a slash,
-//! `**` crosses them, `{a,b}` is either. Pure functions.
+//! `**` crosses them, `{a,b}` is either. `doubt` alone looks at the disk.
+
+use std::io::ErrorKind;
+use std::path::Path;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -16,6 +19,12 @@ pub const GLOBS_MAX: usize = 256;
 ///
 /// Its syntax, or that it could never match an absolute path.
 pub fn check(text: &str) -> Result<Glob, BadQuantity> {
+    if text.is_empty() {
+        return Err(BadQuantity {
+            means: "it is empty, and would match none".into(),
+            write: "'/srv/pg/base/**'".into(),
+        });
+    }
     if !text.starts_with(['/', '*', '?', '[', '{']) {
         let inner = text.trim_start_matches("./");
         return Err(BadQuantity {
@@ -36,6 +45,43 @@ pub fn check(text: &str) -> Result<Glob, BadQuantity> {
             means: format!("not a glob: {}", error.kind()),
             write: "'/srv/pg/base/**'".into(),
         })
+}
+
+/// What speaks against a checked glob of `--own` or `--include`, as the disk stands now, and what
+/// to write: a directory instead of its files, a name by way of a symbolic link, a place that is
+/// not there. None of it is an error: it may come yet.
+pub fn doubt(text: &str) -> Option<BadQuantity> {
+    let is_plain = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
+    let parts = text.trim_end_matches('/').split('/');
+    let count = parts.clone().count();
+    let plain: Vec<&str> = parts.take_while(is_plain).collect();
+    let place = plain.join("/");
+    let rest = text.get(place.len()..).unwrap_or_default();
+    let path = Path::new(&place);
+    if !path.is_absolute() {
+        return None;
+    }
+    let is_whole = plain.len() == count;
+    match path.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(BadQuantity {
+            means: format!("there is no {place} now, so it matches no file"),
+            write: format!("look:  ls -ld {place}"),
+        }),
+        Err(_) => None,
+        Ok(data) if is_whole && data.is_dir() => Some(BadQuantity {
+            means: "it is a directory, and a glob matches files: this one matches none".into(),
+            write: format!("write:  '{place}/**'"),
+        }),
+        Ok(_) => {
+            let real = path.canonicalize().ok().filter(|real| real != path)?;
+            Some(BadQuantity {
+                means: "a symbolic link leads there, and files are matched by where they lie: it \
+                        matches none"
+                    .into(),
+                write: format!("write:  '{}{rest}'", real.display()),
+            })
+        }
+    }
 }
 
 /// Makes one matcher of checked globs.
@@ -89,6 +135,42 @@ mod tests {
         assert!(check("base/**").unwrap_err().write.contains("**/base/**"));
         assert!(check("/srv/[").is_err());
         assert!(check("").is_err());
+    }
+
+    #[test]
+    fn globs_that_match_no_file_are_doubted() {
+        let place = std::env::temp_dir().join(format!("hooktool-globs-{}", std::process::id()));
+        let place = place.to_str().unwrap();
+        std::fs::create_dir_all(format!("{place}/real")).unwrap();
+        std::fs::write(format!("{place}/real/file"), "").unwrap();
+        std::os::unix::fs::symlink("real", format!("{place}/link")).unwrap();
+        for (glob, write) in [
+            (
+                format!("{place}/real"),
+                format!("write:  '{place}/real/**'"),
+            ),
+            (
+                format!("{place}/real/"),
+                format!("write:  '{place}/real/**'"),
+            ),
+            (
+                format!("{place}/link/**"),
+                format!("write:  '{place}/real/**'"),
+            ),
+            (
+                format!("{place}/gone/**"),
+                format!("look:  ls -ld {place}/gone"),
+            ),
+            (format!("{place}/real/**"), String::new()),
+            (format!("{place}/real/file"), String::new()),
+            (format!("{place}/real/*.d*"), String::new()),
+            ("/**".into(), String::new()),
+            ("**/base/**".into(), String::new()),
+        ] {
+            let said = doubt(&glob).map(|bad| bad.write).unwrap_or_default();
+            assert_eq!(said, write, "{glob}");
+        }
+        std::fs::remove_dir_all(place).unwrap();
     }
 
     #[test]

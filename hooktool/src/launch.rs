@@ -15,8 +15,9 @@ use crate::failure::{self, Failure, Kind};
 use crate::libraries::Search;
 use crate::settings::{self, Settings};
 use crate::shim::{self, Shim};
+use crate::sizes::BadQuantity;
 use crate::spawn::{self, Parent};
-use crate::{dry_run, environment, init, layers, locate, precheck, probe, sys};
+use crate::{dry_run, environment, globs, init, layers, locate, precheck, probe, sys};
 
 /// A command that was found and can be hooked.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     let shim = shim::find(std::env::var("HOOKTOOL_SHIM").ok().as_deref())?;
     check(&target, &shim)?;
     let config = configure(&settings, &target, &shim)?;
+    tell_doubtful_globs(&config);
     if arguments.dry_run {
         return dry_run::print(&settings, &config, &target).map(|()| 0);
     }
@@ -68,7 +70,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     }
 }
 
-/// One line about variables that look like settings and are none.
+/// One line about variables that look like settings and are none, or that say nothing.
 fn tell_misspelt_variables() {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let names: Vec<_> = names.collect();
@@ -78,6 +80,22 @@ fn tell_misspelt_variables() {
             "no setting is called {}: it changes nothing; settings: hooktool run --help",
             misspelt.join(" or ")
         ));
+    }
+    let is_empty = |name: &&String| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let settings = names.iter().filter(|name| layers::is_setting(name));
+    for name in settings.filter(is_empty) {
+        failure::note(&format!("{name} is empty: it counts as not set"));
+    }
+}
+
+/// One line for each glob that matches no file as the disk stands now.
+fn tell_doubtful_globs(config: &ServeConfig) {
+    for (flag, list) in [("--own", &config.own), ("--include", &config.include)] {
+        for glob in list {
+            if let Some(BadQuantity { means, write }) = globs::doubt(glob) {
+                failure::note(&format!("{flag} '{glob}': {means}; {write}"));
+            }
+        }
     }
 }
 

@@ -85,6 +85,11 @@ fn file_key(key: &str) -> String {
     key.replace('-', "_")
 }
 
+/// Whether a variable is that of a setting.
+pub fn is_setting(name: &str) -> bool {
+    KEYS.iter().any(|key| variable_name(key) == name)
+}
+
 /// Those of `names` that look like variables of ours and are none: they change nothing, and whoever
 /// set them thinks they do. A misspelt setting in a file is refused; a variable may be somebody
 /// else's, and keeps nothing from starting.

@@ -78,7 +78,10 @@ fn not_found(name: &str, why: &str) -> Failure {
         Kind::NotFound,
         format!("cannot find the command '{name}': {why}"),
         "nothing was started",
-        format!("look for it:  command -v '{name}'   or give its whole path"),
+        match !name.is_empty() && !name.contains('/') && Path::new(name).exists() {
+            true => format!("it lies in this directory: write  ./{name}"),
+            false => format!("look for it:  command -v '{name}'   or give its whole path"),
+        },
     )
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use grid::names::Bypass;
 
 use crate::cli::StatsArgs;
-use crate::control::{Prediction, Request, Response, ServiceState, Snapshot};
+use crate::control::{Prediction, ProofInfo, Request, Response, ServiceState, Snapshot};
 use crate::failure::{self, Failure};
 use crate::sessions::{self, Found};
 use crate::sizes::{show_count, show_short};
@@ -255,18 +255,29 @@ fn predicted(prediction: &Prediction, reads: u64) -> String {
 }
 
 /// Where many reads are left to the disk because nobody knows yet whether their files are still
-/// what was cached of them: what that means, and what can be done about it.
+/// what was cached of them: what that means, and, where files do change, what can be done about it.
 fn unproved(now: &Snapshot) -> Option<String> {
     let unproved = *now.bypass.get(Bypass::Unproved.word())?;
     if unproved == 0 || unproved < now.reads / 20 {
         return None;
     }
-    Some(format!(
-        "{unproved} of {} reads went to the disk unproved: their files changed lately, or nobody \
-         could look yet whether they did; what the session alone writes needs no proof:  --own \
-         'GLOB'",
+    let ProofInfo {
+        under_way, changed, ..
+    } = now.proofs;
+    let some = format!(
+        "{unproved} of {} reads went to the disk unproved",
         now.reads
-    ))
+    );
+    Some(match changed {
+        0 => format!(
+            "{some}: a file is served once it has stood still for a second (ten without the right \
+             to lease) and been read again; {under_way} are looked at now; nothing to be done"
+        ),
+        changed => format!(
+            "{some}: files had changed at {changed} looks; what the session alone writes needs no \
+             proof:  --own 'GLOB'   (files: hooktool stats -j, \"state\": \"unproved\")"
+        ),
+    })
 }
 
 fn columns(fields: &[&str; 11]) -> String {
@@ -390,6 +401,25 @@ mod tests {
 
     fn snapshot(text: &str) -> Snapshot {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn owning_is_proposed_for_files_that_change_and_no_others() {
+        let mut now = snapshot(EXAMPLE);
+        assert_eq!(unproved(&now), None);
+        now.bypass.insert("unproved".into(), 900_000);
+        now.proofs.under_way = 7;
+        let words = unproved(&now).unwrap();
+        assert!(
+            words.contains("7 are looked at now") && !words.contains("--own"),
+            "{words}"
+        );
+        now.proofs.changed = 3;
+        let words = unproved(&now).unwrap();
+        assert!(
+            words.contains("at 3 looks") && words.contains("--own"),
+            "{words}"
+        );
     }
 
     /// A snapshot with every pinned key, as a hook server sends it.

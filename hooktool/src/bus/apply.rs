@@ -181,10 +181,13 @@ fn tell(bus: &Bus, plan: &Plan, mood: &str) -> Result<(), Failure> {
             path.display()
         ))?;
     }
-    line(&format!(
-        "{}: {} {}",
-        bus.path().display(),
-        plan.keep.len(),
-        verb("kept as they were")
-    ))
+    let path = bus.path().display();
+    let is_new = plan.make.len() + plan.remove.len() + plan.differs.len() > 0;
+    match plan.keep.len() {
+        0 if is_new => Ok(()),
+        0 => line(&format!(
+            "{path}: the table has no channels, and there are none"
+        )),
+        kept => line(&format!("{path}: {kept} {}", verb("kept as they were"))),
+    }
 }

@@ -260,7 +260,8 @@ pub struct ChannelArgs {
 #[derive(Debug, Args)]
 pub struct TopArgs {
     /// Seconds between two screens, and how many [default: 1, until interrupted]
-    #[arg(value_name = "INTERVAL COUNT", num_args = 0..=2)]
+    #[arg(value_name = "INTERVAL COUNT", num_args = 0..=2,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub arguments: Vec<u64>,
 }
 
@@ -313,7 +314,8 @@ pub struct BenchArgs {
     #[arg(short = 'j', long)]
     pub json: bool,
     /// Seconds of each figure
-    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 1, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
     /// Rounds; the median is shown
     #[arg(long, default_value_t = 3, value_name = "COUNT")]

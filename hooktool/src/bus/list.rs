@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::cli::FormatArgs;
 use super::{channels, told};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::viewer::{json_line, line};
 
 /// A channel as a script reads it.
@@ -63,7 +63,14 @@ pub fn list(bus: &Bus, arguments: &FormatArgs) -> Result<u8, Failure> {
             row.number, row.description
         ))?;
     }
-    channels(bus).map(|_| 0)
+    if channels(bus)?.is_empty() {
+        let path = bus.path().display();
+        failure::note(&match bus.path().is_dir() {
+            true => format!("no channels in {path}: make some:  hooktool bus apply FILE"),
+            false => format!("there is no bus at {path}: make one:  hooktool bus apply FILE"),
+        });
+    }
+    Ok(0)
 }
 
 /// A power of two as people write it.

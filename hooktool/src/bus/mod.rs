@@ -28,7 +28,7 @@ use bus::channel::{Access, File};
 use bus::{Address, Bus, Error, Wait};
 
 use self::cli::{BusArgs, BusCommand};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 /// Runs `hooktool bus`.
 ///
@@ -36,7 +36,7 @@ use crate::failure::Failure;
 ///
 /// What the user is to be told.
 pub fn dispatch(arguments: &BusArgs) -> Result<u8, Failure> {
-    let name = arguments.name.as_deref();
+    let name = named(arguments.name.as_deref())?;
     let open = || Bus::open(name.unwrap_or("default")).map_err(told);
     match &arguments.command {
         BusCommand::Apply(apply) => apply::apply(name, apply),
@@ -58,13 +58,37 @@ pub fn dispatch(arguments: &BusArgs) -> Result<u8, Failure> {
     }
 }
 
+/// The bus that was named; an empty variable counts as none, and is told.
+fn named(name: Option<&str>) -> Result<Option<&str>, Failure> {
+    match name {
+        Some("") if std::env::var_os("HOOKTOOL_BUS").is_some_and(|value| value.is_empty()) => {
+            failure::note("HOOKTOOL_BUS is empty: it counts as not set");
+            Ok(None)
+        }
+        Some("") => Err(Failure::usage(
+            "--bus: '' is no name of a bus",
+            "a bus is a name, or (with a slash) a directory",
+            "write:  --bus orders, or --bus /dev/shm/orders, or leave it out",
+        )),
+        name => Ok(name),
+    }
+}
+
 /// An error of the bus as the user reads it.
 fn told(error: Error) -> Failure {
     let text = error.to_string();
     let (means, fix) = match &error {
-        Error::Bound { owner, .. } => (
-            "an end belongs to one process at a time, and this one is not proved dead".to_string(),
-            format!("end it first:  kill {}", bus::owner::pid_of(owner.word)),
+        Error::BadAddress { .. } | Error::BadTemplate { .. } => {
+            return Failure::usage(
+                text,
+                "nothing was sent, received or changed",
+                "the addresses there are:  hooktool bus ls",
+            );
+        }
+        Error::Bound { owner, .. } => held(bus::owner::pid_of(owner.word)),
+        Error::NoChannel { .. } => (
+            "nobody has made it on this bus; an address alone is none".to_string(),
+            "see what there is:  hooktool bus ls   on another bus:  --bus NAME".to_string(),
         ),
         Error::System { errno, .. } if errno.kind() == std::io::ErrorKind::PermissionDenied => (
             "channels are open to their user and group only".to_string(),
@@ -84,6 +108,27 @@ fn told(error: Error) -> Failure {
         ),
     };
     Failure::command(text, means, fix)
+}
+
+/// What it means that process `pid` holds an end, and what to type.
+fn held(pid: u32) -> (String, String) {
+    if is_relay(pid) {
+        return (
+            "the relay carries what is sent to that address to another host".to_string(),
+            "receive it there; where that is:  hooktool bus routes ls".to_string(),
+        );
+    }
+    (
+        "an end belongs to one process at a time, and this one is not proved dead".to_string(),
+        format!("see what it is:  ps -fp {pid}   if nobody needs it:  kill {pid}"),
+    )
+}
+
+/// Whether a process is `hooktool bus relay`.
+fn is_relay(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0);
+    words.any(|word| word == b"bus") && words.any(|word| word == b"relay")
 }
 
 /// Every channel that can be opened; the others are told on standard error.

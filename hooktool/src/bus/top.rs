@@ -18,7 +18,7 @@ use crate::viewer::line;
 ///
 /// The directory cannot be read.
 pub fn top(bus: &Bus, arguments: &TopArgs) -> Result<u8, Failure> {
-    let interval_s = arguments.arguments.first().copied().unwrap_or(1).max(1);
+    let interval_s = arguments.arguments.first().copied().unwrap_or(1);
     let count = arguments.arguments.get(1).copied().unwrap_or(u64::MAX);
     let mut before: HashMap<(u32, u32), u64> = HashMap::new();
     let mut at = Instant::now();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::CheckArgs;
 use crate::coverage::Calls;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::libraries::{Object, Search};
 use crate::precheck::{self, Examined, Obstacle};
 use crate::shim::{self, Shim};
@@ -47,6 +47,13 @@ pub fn check(arguments: &CheckArgs) -> Result<u8, Failure> {
     let named = std::env::var("HOOKTOOL_SHIM").ok();
     let shim = shim::find(named.as_deref());
     let first = arguments.target[0].to_string_lossy();
+    if is_absent(&first) {
+        return Err(Failure::command(
+            format!("there is no process {first}"),
+            "it has ended, or has this number only in a container's numbering of its own",
+            "those that are hooked:  hooktool ps   all:  ps -e   a program of that name:  ./NAME",
+        ));
+    }
     let report = match first.parse::<u32>() {
         Ok(pid) => process::examine(pid, shim.as_ref().ok())?,
         Err(_) => program(&arguments.target, shim.as_ref().ok())?,
@@ -62,6 +69,12 @@ pub fn check(arguments: &CheckArgs) -> Result<u8, Failure> {
     Ok(report.verdict.exit_status())
 }
 
+/// Whether a word is a number, and no process has it.
+fn is_absent(word: &str) -> bool {
+    let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && !Path::new("/proc").join(word).exists()
+}
+
 /// Examines a command.
 ///
 /// # Errors
@@ -69,7 +82,14 @@ pub fn check(arguments: &CheckArgs) -> Result<u8, Failure> {
 /// It does not exist or cannot be executed at all.
 pub fn program(command: &[OsString], shim: Option<&Shim>) -> Result<Report, Failure> {
     let path = std::env::var_os("PATH");
-    let file = locate::command(&command[0], path.as_deref())?;
+    let file = locate::command(&command[0], path.as_deref()).map_err(|failure| Failure {
+        means: match failure.kind {
+            Kind::NotExecutable => "only what can be executed can be hooked, and checked",
+            _ => "check takes a program as a shell would find it, or the number of a process",
+        }
+        .into(),
+        ..failure
+    })?;
     let words: Vec<_> = command
         .iter()
         .map(|word| word.to_string_lossy().into_owned())

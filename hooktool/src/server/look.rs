@@ -6,11 +6,12 @@
 //! name (`O_PATH`, which no device or pipe notices) and goes no further unless it is the very file
 //! of the record.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use grid::files::Stamp;
 use grid::ident::FileIdent;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp};
 
 use super::sys;
 
@@ -25,6 +26,42 @@ pub struct Look {
 pub fn path_of(pid: u32, fd: u32) -> Option<String> {
     let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
     Some(link.to_string_lossy().into_owned())
+}
+
+/// Descriptors of a process that are looked at for the path of a file.
+const DESCRIPTORS_MAX: usize = 4096;
+
+/// Paths of the files that processes have open, by device and inode, in the terms of the grid: for
+/// files that nobody has asked to be proved yet. Opens none of them.
+pub fn open_paths(pids: impl Iterator<Item = u32>) -> HashMap<(u64, u64), String> {
+    let mut found = HashMap::new();
+    for pid in pids {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        for entry in entries.flatten().take(DESCRIPTORS_MAX) {
+            let Ok(link) = std::fs::read_link(entry.path()) else {
+                continue;
+            };
+            if !link.is_absolute() {
+                continue;
+            }
+            // What is on the disk of another host is not asked for.
+            let flags = AtFlags::STATX_DONT_SYNC;
+            let seen = rustix::fs::statx(CWD, entry.path(), flags, StatxFlags::INO);
+            if let Ok(stat) = seen {
+                found.insert(
+                    (device(&stat), stat.stx_ino),
+                    link.to_string_lossy().into_owned(),
+                );
+            }
+        }
+    }
+    found
+}
+
+fn device(stat: &Statx) -> u64 {
+    u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor)
 }
 
 /// Looks at the file `ident`, that process `pid` has or had open as `fd` at `path`. `None`: it is
@@ -88,7 +125,7 @@ fn ask(file: &OwnedFd) -> Option<(FileIdent, Stamp)> {
     }
     let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     let ident = FileIdent {
-        dev: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
+        dev: device(&stat),
         ino: stat.stx_ino,
         birth_ns: if has_birth {
             nanoseconds(stat.stx_btime)

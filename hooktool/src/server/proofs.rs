@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid::files::{EXCLUDED, JUDGED, OWNED, RecordRef, SOUGHT, Stamp, Trust};
-use grid::sync::Ordering;
+use grid::sync::{AtomicU64, Ordering};
 
 use super::domain::Domain;
 use super::look::{self, Look};
 use super::session::Session;
+use crate::control::ProofInfo;
 
 /// Between two rounds while something is to be proved.
 const ROUND: Duration = Duration::from_millis(100);
@@ -68,6 +69,30 @@ pub struct Sighting {
     path: String,
 }
 
+/// What came of the looks so far, for `stats`.
+#[derive(Default)]
+pub struct Proofs {
+    under_way: AtomicU64,
+    proved: AtomicU64,
+    changed: AtomicU64,
+}
+
+impl Proofs {
+    /// As viewers get it.
+    pub fn info(&self) -> ProofInfo {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        ProofInfo {
+            under_way: read(&self.under_way),
+            proved: read(&self.proved),
+            changed: read(&self.changed),
+        }
+    }
+
+    fn note_changed(&self) {
+        self.changed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// By domain and index of the record.
 type Wishes = HashMap<(u32, u32), Wish>;
 
@@ -103,7 +128,7 @@ pub fn run(session: &Session) {
             if now < wish.due {
                 return true;
             }
-            match look_at(wish, now) {
+            match look_at(&session.proofs, wish, now) {
                 Outcome::Later(due) if now < wish.asked + WISH_LIMIT => {
                     wish.due = due;
                     true
@@ -111,6 +136,8 @@ pub fn run(session: &Session) {
                 Outcome::Later(_) | Outcome::Done => false,
             }
         });
+        let under_way = wishes.len() as u64;
+        session.proofs.under_way.store(under_way, Ordering::Relaxed);
     }
 }
 
@@ -161,8 +188,7 @@ fn collect(session: &Session, domain: &Arc<Domain>, wishes: &mut Wishes) {
             };
             consider(session, sighting, wishes)
         });
-        let is_known = || wishes.get(&(domain.number, found.index)).is_some();
-        if !seen && !is_known() {
+        if !seen && !is_wished(wishes, domain, found) {
             record.set_policy(SOUGHT);
         }
     }
@@ -199,6 +225,10 @@ fn consider(session: &Session, sighting: Sighting, wishes: &mut Wishes) -> bool 
         return true;
     }
     let now = Instant::now();
+    if trust != Trust::None && !is_wished(wishes, &domain, found) {
+        // It was proved, or written by the session, and stands otherwise now.
+        session.proofs.note_changed();
+    }
     let key = (domain.number, found.index);
     let known = wishes.get_mut(&key).filter(|wish| wish.found == found);
     if let Some(wish) = known {
@@ -221,7 +251,7 @@ fn consider(session: &Session, sighting: Sighting, wishes: &mut Wishes) -> bool 
 }
 
 /// Has the stamp stood long enough, and does nobody have the file open for writing?
-fn look_at(wish: &mut Wish, now: Instant) -> Outcome {
+fn look_at(proofs: &Proofs, wish: &mut Wish, now: Instant) -> Outcome {
     let files = wish.domain.region.files();
     let record = files.record(wish.found);
     if !files.is_current(wish.found) {
@@ -235,6 +265,7 @@ fn look_at(wish: &mut Wish, now: Instant) -> Outcome {
         return Outcome::Done;
     }
     if seen.stamp != wish.stamp {
+        proofs.note_changed();
         (wish.stamp, wish.since) = (seen.stamp, now);
         return Outcome::Later(now + QUIET_WITH_LEASE);
     }
@@ -242,9 +273,16 @@ fn look_at(wish: &mut Wish, now: Instant) -> Outcome {
         return Outcome::Later((wish.since + QUIET_ALONE).min(now + QUIET_WITH_LEASE));
     }
     match files.prove(wish.found, wish.stamp, Trust::Clean) {
-        true => Outcome::Done,
+        true => {
+            proofs.proved.fetch_add(1, Ordering::Relaxed);
+            Outcome::Done
+        }
         false => Outcome::Later(now + ROUND),
     }
+}
+
+fn is_wished(wishes: &Wishes, domain: &Domain, found: RecordRef) -> bool {
+    wishes.contains_key(&(domain.number, found.index))
 }
 
 fn is_proved(seen: &Look, wish: &Wish, now: Instant) -> bool {

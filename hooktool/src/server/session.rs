@@ -23,7 +23,7 @@ use super::door::Door;
 use super::judging::Globs;
 use super::members::Members;
 use super::nodes::Node;
-use super::proofs::Sighting;
+use super::proofs::{Proofs, Sighting};
 use super::region::{self, Plan};
 use super::rest::Rest;
 use super::sys;
@@ -76,6 +76,8 @@ pub struct Session {
     prover: OnceLock<Thread>,
     /// What `attach` has looked at for it.
     pub sightings: Mutex<Vec<Sighting>>,
+    /// What came of its looks.
+    pub proofs: Proofs,
     tenancy: Mutex<Tenancy>,
     /// What is known of owned files while nobody is here.
     pub rest: Mutex<Rest>,
@@ -147,6 +149,7 @@ impl Session {
             nodes,
             prover: OnceLock::new(),
             sightings: Mutex::new(Vec::new()),
+            proofs: Proofs::default(),
             tenancy: Mutex::new(Tenancy::of(&config)),
             rest: Mutex::new(Rest::default()),
             disowned: Mutex::new(false),

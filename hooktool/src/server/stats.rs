@@ -27,6 +27,9 @@ use crate::control::{
     Snapshot,
 };
 
+/// Processes whose descriptors are looked at for the path of a file.
+const PROCESSES_ASKED: usize = 64;
+
 /// The counters of the session, or of one process of it; `None`: there is no such process.
 pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
     let (totals, processes) = count(session, pid)?;
@@ -78,8 +81,9 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
         remote_bytes: nodes
             .iter()
             .fold(0, |sum, node| node.bytes.saturating_add(sum)),
-        files: files(&domains, &held),
+        files: files(session, &domains, &held),
         globs: session.globs.infos(),
+        proofs: session.proofs.info(),
         region: inventory::of(&domains),
         prediction: (session.config.mode == Mode::Observe)
             .then(|| prediction(&totals, reads, &nodes)),
@@ -280,6 +284,7 @@ fn key_of(ident: FileIdent) -> (u64, u64, u64) {
 
 /// The files with the most reads.
 fn files(
+    session: &Session,
     domains: &[std::sync::Arc<Domain>],
     held: &HashMap<(u64, u64, u64), u64>,
 ) -> Vec<FileInfo> {
@@ -302,6 +307,7 @@ fn files(
             .then_with(|| one.path.cmp(&other.path))
     });
     files.truncate(FILES_MAX);
+    name_nameless(session, &mut files);
     let sized = files.into_iter().map(|(mut info, ident)| {
         // No stamp is kept of a file that is owned, nor before the first proof.
         if info.size == 0 {
@@ -310,6 +316,26 @@ fn files(
         info
     });
     sized.collect()
+}
+
+/// Files that nobody has asked to be proved yet have no path: whoever has them open tells it.
+fn name_nameless(session: &Session, files: &mut [(FileInfo, FileIdent)]) {
+    let is_nameless = |info: &FileInfo| !info.path.starts_with('/');
+    if !files.iter().any(|(info, _)| is_nameless(info)) {
+        return;
+    }
+    let pids: Vec<u32> = session
+        .members
+        .lock()
+        .iter()
+        .map(|member| member.pid)
+        .collect();
+    let open = look::open_paths(pids.into_iter().take(PROCESSES_ASKED));
+    for (info, ident) in files.iter_mut().filter(|(info, _)| is_nameless(info)) {
+        if let Some(path) = open.get(&(ident.dev, ident.ino)) {
+            info.path.clone_from(path);
+        }
+    }
 }
 
 fn file_info(

@@ -173,6 +173,10 @@ fn nonsense_in_a_table_changes_nothing_and_names_the_line() {
         );
     }
     bed.bad(&["apply", "/nowhere/at/all"], 2);
+    assert!(
+        bed.bad(&["--bus", "", "ls"], 2)
+            .contains("no name of a bus")
+    );
     assert_eq!(bed.good(&["ls", "-j"]), before);
 }
 
@@ -285,6 +289,15 @@ fn clean_and_rm() {
     let text = bed.bad(&["send", "0.0.1.1", "0.0.2.1", "x"], 1);
     assert!(text.contains("hooktool bus apply"), "{text}");
     bed.bad(&["rm", "7"], 2);
+    for words in [
+        &["send", "0.0.1", "0.0.2.1", "x"][..],
+        &["recv", "0.0.2.999"],
+        &["see", "nobody"],
+        &["routes", "rm", "x"],
+        &["top", "0"],
+    ] {
+        bed.bad(words, 2);
+    }
     assert!(bed.bad(&["clean", "0.0.2.1"], 2).contains("one end"));
     bed.good(&["apply", &bed.file("table.toml", TABLE)]);
     bed.good(&["send", "0.0.1.1", "0.0.2.1", "back"]);
@@ -394,4 +407,28 @@ fn a_bench_prints_its_figures() {
             .all(|line| line.contains("p50_ns") || line.contains("per_s"))
     );
     bed.bad(&["bench", "--size", "1000000"], 2);
+}
+
+#[test]
+fn a_bus_that_is_not_there_is_told() {
+    let bed = Bed::new();
+    let output = bed.run(&["ls"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("there is no bus at"), "{said}");
+    let output = bed
+        .command(&["ls"])
+        .env("HOOKTOOL_BUS", "")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("HOOKTOOL_BUS is empty"),
+        "{said}"
+    );
+    let made = bed.good(&["apply", &bed.file("table.toml", TABLE)]);
+    assert!(
+        made.contains("made 0.0.1.1") && !made.contains("kept"),
+        "{made}"
+    );
 }

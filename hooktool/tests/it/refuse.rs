@@ -41,6 +41,7 @@ fn wrong_words_are_usage_errors() {
     run_refused(&["--fill-rate", "5MiB"], "50MiB/s");
     run_refused(&["--own", "base/**"], "absolute");
     run_refused(&["--name", "a", "--name", "b"], "--name");
+    run_refused(&["--own", ""], "empty");
     refused(&["stats", "pg", "never"], 2, "never");
     refused(&["doctor", "--node", "a b"], 2, "--node");
 }
@@ -104,6 +105,13 @@ fn absent_commands_are_127_and_others_126() {
     refused(&["run", "--", "/etc/passwd"], 126, "/etc/passwd");
     refused(&["run", "--", "/etc"], 126, "directory");
     refused(&["check", "no-such-command"], 127, "no-such-command");
+    refused(&["check", "/etc/passwd"], 126, "only what can be executed");
+    refused(
+        &["check", "99999999999"],
+        1,
+        "there is no process 99999999999",
+    );
+    refused(&["check", "4194999"], 1, "there is no process 4194999");
     let text = workshop().join("text");
     std::fs::write(&text, "echo hello\n").unwrap();
     make_executable(&text);
@@ -235,4 +243,45 @@ fn counters_need_a_place() {
         "true",
     ];
     refused(&words, 125, "--stats-at-exit");
+}
+
+#[test]
+fn what_changes_nothing_is_told_in_one_line() {
+    let node = nobody();
+    let place = workshop().join("owned");
+    std::fs::create_dir_all(&place).unwrap();
+    let place = place.to_str().unwrap();
+    for (glob, needle) in [
+        (place.to_string(), format!("write:  '{place}/**'")),
+        (
+            format!("{place}/gone/**"),
+            format!("there is no {place}/gone now"),
+        ),
+        (format!("{place}/**"), String::new()),
+    ] {
+        let output = run(&["run", "--node", &node, "--own", &glob, "--", "true"]);
+        let text = err(&output);
+        assert_eq!(status(&output), 0, "{text}");
+        let told = text
+            .lines()
+            .filter(|line| line.contains("--own"))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            told.len(),
+            usize::from(!needle.is_empty()),
+            "{glob}: {text}"
+        );
+        assert!(
+            told.iter().all(|line| line.contains(&needle)),
+            "{glob}: {text}"
+        );
+    }
+    let mut command = house::hooktool(&["run", "--node", &node, "--", "true"]);
+    let output = command.env("HOOKTOOL_OWN", "").output().unwrap();
+    assert_eq!(status(&output), 0);
+    assert!(
+        err(&output).contains("HOOKTOOL_OWN is empty"),
+        "{}",
+        err(&output)
+    );
 }

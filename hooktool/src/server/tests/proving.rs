@@ -62,6 +62,13 @@ fn is_clean(joined: &Joined, record: &FileRecord, file: &File) -> bool {
     clean
 }
 
+fn snapshot(stage: &Stage) -> crate::control::Snapshot {
+    match stage.ask(&crate::control::Request::Snapshot { pid: None }) {
+        crate::control::Response::Snapshot(snapshot) => *snapshot,
+        other => panic!("no snapshot: {other:?}"),
+    }
+}
+
 #[test]
 fn a_file_that_nobody_writes_is_proved_clean_and_named() {
     let node = FakeNode::start();
@@ -79,16 +86,18 @@ fn a_file_that_nobody_writes_is_proved_clean_and_named() {
             .load(Ordering::Relaxed)
     };
     let before = epoch();
+    let path = scratch.0.to_string_lossy();
+    let is_named = |file: &crate::control::FileInfo| file.path == path;
+    assert!(
+        snapshot(&stage).files.iter().any(is_named),
+        "named before it was looked at"
+    );
     eventually("proved", || is_clean(&joined, record, &file));
     assert_ne!(epoch(), before, "blocks of before the proof are garbage");
     assert!(record.has_policy(JUDGED) && !record.has_policy(OWNED));
-    let crate::control::Response::Snapshot(snapshot) =
-        stage.ask(&crate::control::Request::Snapshot { pid: None })
-    else {
-        panic!("no snapshot");
-    };
-    let path = scratch.0.to_string_lossy();
-    let known = snapshot.files.iter().find(|known| known.path == path);
+    let told = snapshot(&stage);
+    assert_eq!((told.proofs.proved, told.proofs.changed), (1, 0));
+    let known = told.files.iter().find(|known| is_named(known));
     assert_eq!(
         known.map(|known| (known.size, known.state.as_str())),
         Some((10_000, "serve"))
@@ -113,6 +122,10 @@ fn a_file_that_somebody_may_write_waits_and_a_change_starts_anew() {
     drop(writer);
     eventually("proved once it rests", || is_clean(&joined, record, &file));
     assert_eq!(record.stamp().0.size, 10_015);
+    assert!(
+        snapshot(&stage).proofs.changed > 0,
+        "that it changed is told"
+    );
 }
 
 #[test]
