@@ -27,6 +27,8 @@ Exit status:
   others  0; 1 no such session, or it does not answer; 2 the command line cannot be understood
 
 Variables:
+  HOOKTOOL_BUS=NAME     the bus of hooktool bus
+  HOOKTOOL_CONFIG=FILE  the settings file of run
   HOOKTOOL_DISABLED=1   whatever is started runs unhooked
   HOOKTOOL_LOG=info     the hook server logs to standard error (or debug, warn)
   HOOKTOOL_SHIM=FILE    the hook driver, where it does not lie beside hooktool
@@ -41,6 +43,7 @@ the disk until it is there. `hooktool ps` says so.
 Every setting is also a variable (--fill-rate is HOOKTOOL_FILL_RATE, which keeps a password off
 the command line: HOOKTOOL_NODE) and a line of the settings file (fill_rate = \"50MiB/s\"). The
 flag wins, then the variable, then the file. A password is written as in a URL: %40 is @.
+hooktool speaks no TLS to nodes yet: take a network of your own, or a tunnel (ssh -N -L, WireGuard).
 
 A session is CMD and what it starts, with one region of memory and one set of counters. With
 --name it lingers: its blocks are kept after its last process, for the next start of that name. A
@@ -49,6 +52,9 @@ Where a setting differs, a session that lingers is ended and a new one made; bes
 processes a second one of the name is made, and a line says so. --dry-run tells which. --linger,
 --stats-at-exit and --no-follow are taken over by the session that is joined. `hooktool off NAME`
 ends a session that lingers; one that is switched off does not linger.
+
+A glob matches files by where they really lie: '/srv/pg/**' is all below a directory, '/srv/pg'
+none of it; what leads there by a symbolic link matches nothing.
 
 --own is a promise of yours: while the session runs, no process without the hooks writes these
 files, children that cannot be hooked (static, set-user-id, HOOKTOOL_DISABLED=1) included.";
@@ -100,7 +106,7 @@ pub enum Command {
     Flush(SelectArgs),
     /// Examine this machine: kernel, limits, file systems, hook driver, nodes
     Doctor(DoctorArgs),
-    /// Message channels in shared memory: make, look, try, clean (hooktool bus --help)
+    /// Message channels in shared memory: make, look, try, clean
     Bus(BusArgs),
     /// The hook server of one session (started by run)
     #[command(hide = true)]

@@ -110,7 +110,7 @@ impl fmt::Display for Failure {
 
 /// A text as one line for people: control characters of names become spaces, and the numbers the
 /// standard library puts behind errors are left out, since the words say it.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let mut line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

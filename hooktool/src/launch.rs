@@ -81,10 +81,13 @@ fn tell_misspelt_variables() {
             misspelt.join(" or ")
         ));
     }
-    let is_empty = |name: &&String| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let settings = names.iter().filter(|name| layers::is_setting(name));
-    for name in settings.filter(is_empty) {
-        failure::note(&format!("{name} is empty: it counts as not set"));
+    for name in names.iter().filter(|name| layers::is_setting(name)) {
+        let why = match std::env::var_os(name) {
+            Some(value) if value.is_empty() => "is empty",
+            Some(value) if value.to_str().is_none() => "is not UTF-8",
+            _ => continue,
+        };
+        failure::note(&format!("{name} {why}: it counts as not set"));
     }
 }
 

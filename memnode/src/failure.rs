@@ -89,11 +89,39 @@ pub fn unreadable(error: &io::Error, file: &str) -> (&'static str, String) {
 
 /// The command line has words that are not known: `text` is what its parser says of them.
 pub fn words(text: &str) -> Failure {
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let what = lines().next().unwrap_or("").trim_start_matches("error: ");
-    let tip = lines().find_map(|line| line.strip_prefix("tip: "));
-    let means = tip.unwrap_or("the command line cannot be understood");
-    Failure::usage(what, means, "memnode --help")
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let what = lines
+        .first()
+        .copied()
+        .unwrap_or("")
+        .trim_start_matches("error: ");
+    let usage = lines.iter().find_map(|line| line.strip_prefix("Usage: "));
+    // How to pass such a word as a value is not what somebody who misspelt a flag looks for.
+    let tip = lines.iter().find_map(|line| line.strip_prefix("tip: "));
+    let tip = tip.filter(|tip| !tip.starts_with("to pass"));
+    // What the parser lists below a line that ends with a colon: what is missing, or in the way.
+    let listed = lines.iter().skip(1);
+    let listed = listed.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For "));
+    let listed: Vec<_> = listed
+        .filter(|line| !line.starts_with("tip:"))
+        .copied()
+        .collect();
+    let means = match tip {
+        _ if what.contains("but none was supplied") => {
+            "an empty variable of the environment counts, too: unset it, or give it a value".into()
+        }
+        Some(tip) => tip.to_string(),
+        None if !listed.is_empty() => format!("namely {}", listed.join(" ")),
+        None => "the command line cannot be understood".to_string(),
+    };
+    let command = usage.unwrap_or("memnode").split_whitespace();
+    let command = command.take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let command = command.collect::<Vec<_>>().join(" ");
+    Failure::usage(what, means, &format!("{command} --help"))
 }
 
 /// The node itself failed.

@@ -55,8 +55,14 @@ fn main() -> ExitCode {
 fn start_logging(json: bool) {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !refused;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MEMNODE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let wanted = std::env::var_os("MEMNODE_LOG").filter(|value| !value.is_empty());
+    let filter = wanted.as_ref().map(|value| {
+        let value = value.to_str().unwrap_or("=");
+        tracing_subscriber::EnvFilter::try_new(value)
+    });
+    let is_wrong = matches!(filter, Some(Err(_)));
+    let filter = filter.and_then(Result::ok);
+    let filter = filter.unwrap_or_else(|| tracing_subscriber::EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -64,5 +70,8 @@ fn start_logging(json: bool) {
         lines.json().flatten_event(true).init();
     } else {
         lines.with_ansi(colours).init();
+    }
+    if is_wrong {
+        tracing::warn!("MEMNODE_LOG cannot be understood: it counts as info (or debug, warn)");
     }
 }

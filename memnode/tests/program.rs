@@ -167,7 +167,8 @@ fn a_file_that_may_not_be_read_is_not_a_missing_one() {
 #[test]
 fn only_what_counts_takes_a_count() {
     // Intent: a flag that would change nothing is refused.
-    refuses(&["stat", "-n", "3"], 2, &["'-n'"]);
+    refuses(&["stat", "-n", "3"], 2, &["'-n'", "memnode stat --help"]);
+    refuses(&["replay"], 2, &["namely <TRACE>", "memnode replay --help"]);
 }
 
 #[test]

@@ -94,6 +94,10 @@ fn told(error: Error) -> Failure {
             "channels are open to their user and group only".to_string(),
             "look at them:  ls -l, id; or use sudo".to_string(),
         ),
+        Error::System { path, errno, .. } if errno.kind() == std::io::ErrorKind::NotFound => (
+            "there is nothing of that name".to_string(),
+            format!("look:  ls -ld {}", path.display()),
+        ),
         Error::Full => (
             "the receiver is behind, stopped or not there".to_string(),
             "look who:  hooktool bus see --all".to_string(),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::cli::DoctorArgs;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::{nodes, probe, shim, viewer};
 
 /// What to do about a Redis server that keeps everything.
@@ -54,7 +54,7 @@ impl Finding {
             schema: 1,
             topic,
             grade: Grade::Ok,
-            found: found.into(),
+            found: failure::one_line(&found.into()),
             hint: String::new(),
         }
     }

@@ -181,6 +181,10 @@ impl Dialled {
                 "that is not its password",
                 "--password-file FILE of that node",
             ),
+            _ if why.contains("without any password") => (
+                "that node has no password",
+                "the same without --password-file, or without the password in ADDR",
+            ),
             _ => ("the node did not do it", "the log of the node"),
         };
         Failure::own(format!("{}: {why}", self.address), means, instead)
