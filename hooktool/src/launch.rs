@@ -36,6 +36,7 @@ pub struct Target {
 pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     let path = std::env::var_os("PATH");
     let file = locate::command(&arguments.command[0], path.as_deref());
+    let file = file.map_err(|failure| unquoted(&arguments).unwrap_or(failure));
     if environment::is_disabled() && !arguments.dry_run {
         // Before all else: not even a broken settings file keeps the command from starting.
         let command = arguments.command;
@@ -68,6 +69,33 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     } else {
         in_place(&config, &target)
     }
+}
+
+/// What a glob without quotes looks like from here: the shell has put names of files in its place,
+/// the first of them is the flag's, and the second is taken for the command.
+fn unquoted(arguments: &RunArgs) -> Option<Failure> {
+    let command = Path::new(&arguments.command[0]);
+    let given = &arguments.settings;
+    let flags = [
+        ("--own", &given.own),
+        ("--include", &given.include),
+        ("--exclude", &given.exclude),
+    ];
+    let (flag, directory) = flags.into_iter().find_map(|(flag, globs)| {
+        let first = Path::new(globs.last()?);
+        let is_beside = first.is_absolute() && first.parent() == command.parent();
+        (is_beside && first.exists() && command.exists()).then(|| Some((flag, first.parent()?)))?
+    })?;
+    let directory = directory.display();
+    Some(Failure::new(
+        Kind::NotExecutable,
+        format!(
+            "cannot execute '{}': the shell has put it there",
+            command.display()
+        ),
+        format!("{flag} has no quotes: the shell wrote the files of {directory} in its place"),
+        format!("write:  hooktool run {flag} '{directory}/**' -- CMD"),
+    ))
 }
 
 /// One line about variables that look like settings and are none, or that say nothing.

@@ -246,6 +246,22 @@ fn counters_need_a_place() {
 }
 
 #[test]
+fn a_glob_without_quotes_is_told() {
+    let place = workshop().join("unquoted");
+    std::fs::create_dir_all(&place).unwrap();
+    let files = ["a", "b"].map(|name| place.join(name).to_str().unwrap().to_string());
+    for file in &files {
+        std::fs::write(file, "").unwrap();
+    }
+    let needle = format!("--own '{}/**' -- CMD", place.display());
+    refused(
+        &["run", "--own", &files[0], &files[1], "--", "true"],
+        126,
+        &needle,
+    );
+}
+
+#[test]
 fn what_changes_nothing_is_told_in_one_line() {
     let node = nobody();
     let place = workshop().join("owned");

@@ -118,12 +118,14 @@ fn tell(bus: &Bus, found: &Routes, wanted: &Routes, mood: &str) -> Result<u8, Fa
             line(&format!("{mood}removed {address}: {}", route.to))?;
         }
     }
-    let path = path_of(bus);
-    line(&format!(
-        "{}: {kept} {mood}kept as they were",
-        path.display()
-    ))
-    .map(|()| 0)
+    if kept > 0 {
+        let path = path_of(bus);
+        line(&format!(
+            "{}: {kept} {mood}kept as they were",
+            path.display()
+        ))?;
+    }
+    Ok(0)
 }
 
 fn list(bus: &Bus, arguments: &FormatArgs) -> Result<u8, Failure> {
