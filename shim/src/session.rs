@@ -36,6 +36,8 @@ pub struct Config {
     pub planted: bool,
     /// Panic in every few reads, before and after the kernel's call (feature `plant`).
     pub panics: bool,
+    /// Panic in every few writes, before they are counted (feature `plant`).
+    pub panics_in_writes: bool,
 }
 
 static CONFIG: Once<Config> = Once::new();
@@ -107,6 +109,24 @@ pub fn panic_if_planted(fd: i32) {
             !(sys::ticks() >> 4).is_multiple_of(3),
             "planted in a read of {fd}"
         );
+    }
+}
+
+/// Panics now and then where a write is about to be counted.
+#[inline]
+pub fn panic_in_write_if_planted(fd: i32) {
+    if cfg!(feature = "plant") && config().is_some_and(|config| config.panics_in_writes) {
+        assert!(
+            !(sys::ticks() >> 4).is_multiple_of(3),
+            "planted in a write of {fd}"
+        );
+    }
+}
+
+/// Nothing is served any more in the region of this process: a change of a file could not be told.
+pub fn stop_service() {
+    if let Some(member) = member() {
+        member.header().set_switch(switch::SERVE, false);
     }
 }
 

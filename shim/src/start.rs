@@ -71,6 +71,7 @@ fn start() {
         oracle,
         planted: plants(b"stale"),
         panics: plants(b"panic"),
+        panics_in_writes: plants(b"panic-in-writes"),
     });
 }
 

@@ -67,6 +67,7 @@ pub fn before(fd: i32, range: Range) -> Option<Pending> {
     if session::is_planted() {
         return None;
     }
+    session::panic_in_write_if_planted(fd);
     begin(fd, word, range)
 }
 
@@ -338,13 +339,26 @@ pub fn give_up(fd: i32) {
         return;
     }
     let Ok(stat) = stat_fd(fd) else { return };
-    if classify::eligible(fd, &stat).is_err() {
-        return;
+    if classify::eligible(fd, &stat).is_ok() {
+        give_up_ident(stat.ident);
     }
+}
+
+/// The same for a file named by a path.
+pub fn give_up_path(dirfd: i32, path: *const libc::c_char) {
+    if session::config().is_some()
+        && let Ok(stat) = sys::file::stat_name(dirfd, path)
+        && stat.is_regular
+    {
+        give_up_ident(stat.ident);
+    }
+}
+
+fn give_up_ident(ident: FileIdent) {
     // First of all: a thread that joins at this moment looks at the list.
-    lasting::note(stat.ident);
+    lasting::note(ident);
     in_region(|member| {
-        poison(member, stat.ident.hash());
+        poison(member, ident.hash());
         Some(())
     });
 }

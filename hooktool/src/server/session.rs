@@ -363,7 +363,8 @@ impl Session {
         }
     }
 
-    /// Whether the session was switched off, by its user or by a verified read that differed.
+    /// Whether the session was switched off, by its user, by a verified read that differed, or by a
+    /// process that could not tell what it writes.
     pub fn is_out_of_service(&self) -> bool {
         let domains = self.domains();
         let mut headers = domains.iter().map(|domain| domain.region.header());
@@ -375,7 +376,8 @@ impl Session {
         if self.off.load(Ordering::Relaxed) {
             (ServiceState::Off, None)
         } else if self.is_out_of_service() {
-            let means = "a served read, repeated through the kernel, differed";
+            let means = "a served read, repeated through the kernel, differed, or a write could \
+                         not be counted";
             (ServiceState::Bypass, Some(means.into()))
         } else if self.config.mode == crate::config::Mode::Observe {
             (ServiceState::Observing, None)

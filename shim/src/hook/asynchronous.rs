@@ -13,10 +13,11 @@ use grid::sync::{AtomicU32, Ordering};
 use libc::{aiocb, c_int, c_long, c_uint, c_void, iovec, sigevent, size_t, timespec};
 use redhook::real;
 
+use super::counted::{give_up, told_or};
 use super::hk_hook;
 use super::write::{at, range_of};
 use crate::sys::memory::fetch;
-use crate::write::{Range, give_up};
+use crate::write::Range;
 use crate::{fdtable, flights, session};
 
 /// Whether this process has set up an io_uring: then whatever it has open for writing may change.
@@ -104,7 +105,12 @@ pub unsafe fn submitting(context: u64, n: c_long, blocks: *const *mut Iocb) {
             return;
         };
         if let Some(range) = block.range() {
-            flights::begin(context, key, block.fd as c_int, range);
+            let fd = block.fd as c_int;
+            told_or(
+                (),
+                || flights::begin(context, key, fd, range),
+                || give_up(fd),
+            );
         }
     }
 }

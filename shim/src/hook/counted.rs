@@ -17,13 +17,34 @@ use grid::writes::Ticket;
 use libc::{c_char, c_int, c_void};
 
 use super::caught;
-use crate::session::Member;
+use crate::session::{self, Member};
 use crate::write::{self, Pending, Range};
 
 /// A write that is counted in; `None`: nothing to count.
 #[inline]
 pub fn begin(fd: c_int, range: Range) -> Option<Pending> {
-    caught(None, || write::before(fd, range))
+    told_or(None, || write::before(fd, range), || write::give_up(fd))
+}
+
+/// Takes a file out of service that is about to be changed in ways that cannot be counted.
+pub fn give_up(fd: c_int) {
+    told_or((), || write::give_up(fd), || write::give_up(fd));
+}
+
+/// Runs what tells the session of a change that is about to be made. A panic in it is a bug, and
+/// the change will be made all the same: then the file is taken out of service (`instead`); if that
+/// panics, too, nothing of the session is served any more.
+pub fn told_or<T>(otherwise: T, tell: impl FnOnce() -> T, instead: impl FnOnce()) -> T {
+    let told = caught(None, || Some(tell()));
+    told.unwrap_or_else(|| {
+        if !caught(false, || {
+            instead();
+            true
+        }) {
+            caught((), session::stop_service);
+        }
+        otherwise
+    })
 }
 
 /// Counts it out; `result` is what the call returned.
@@ -36,7 +57,8 @@ pub fn end(pending: Option<Pending>, result: isize) {
 
 /// A change of a file named by its path, counted in.
 pub fn begin_path(dirfd: c_int, path: *const c_char) -> Option<(Member, Ticket)> {
-    caught(None, || write::before_path(dirfd, path))
+    let tell = || write::before_path(dirfd, path);
+    told_or(None, tell, || write::give_up_path(dirfd, path))
 }
 
 /// Counts it out.

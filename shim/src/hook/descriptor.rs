@@ -11,10 +11,9 @@
 
 use libc::{DIR, c_char, c_int, c_long, c_uint, mode_t};
 
-use super::counted::hk_counted_path;
-use super::{caught, hk_point};
+use super::counted::{give_up, hk_counted_path};
+use super::hk_point;
 use crate::fdtable::{forget, forget_range};
-use crate::write::give_up;
 
 /// An open: `O_TRUNC` changes the file the path names, and a process with an io_uring may write
 /// whatever it opens for writing in ways nobody sees.
@@ -31,7 +30,7 @@ fn opened(fd: c_int, flags: c_int) {
     if fd >= 0 {
         forget(fd);
         if flags & libc::O_ACCMODE != libc::O_RDONLY && super::asynchronous::has_ring() {
-            caught((), || give_up(fd));
+            give_up(fd);
         }
     }
 }

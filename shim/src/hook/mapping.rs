@@ -12,9 +12,9 @@
 use libc::{c_int, c_void, off_t, size_t};
 use redhook::real;
 
+use super::counted::give_up;
 use super::hk_hook;
 use crate::sys::file::status_flags;
-use crate::write::give_up;
 
 /// Gives the file up before the mapping exists.
 pub fn mapping(fd: c_int, flags: c_int) {

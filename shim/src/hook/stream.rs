@@ -10,10 +10,11 @@
 
 use libc::{FILE, c_char, c_int};
 
-use super::counted::hk_counted_path;
+use super::counted::{hk_counted_path, told_or};
 use super::{caught, hk_point};
 use crate::fdtable::forget;
 use crate::pins;
+use crate::write::give_up;
 
 /// Whether a mode string lets the stream write.
 fn writes(mode: *const c_char) -> bool {
@@ -35,7 +36,7 @@ fn opened(stream: *mut FILE, mode: *const c_char) -> *mut FILE {
         let fd = unsafe { libc::fileno(stream) };
         forget(fd);
         if writes(mode) {
-            caught((), || pins::pin(fd));
+            told_or((), || pins::pin(fd), || give_up(fd));
         }
     }
     stream
