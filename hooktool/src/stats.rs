@@ -214,7 +214,7 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
     if let Some(prediction) = &now.prediction {
         failure::note(&format!(
             "session {name} {}",
-            predicted(prediction, now.reads)
+            predicted(prediction, now.reads, now.proofs.changed)
         ));
     }
     if let Some(words) = unproved(now) {
@@ -232,14 +232,18 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
     ]))
 }
 
-/// A prediction in words.
-fn predicted(prediction: &Prediction, reads: u64) -> String {
+/// A prediction in words; `changed` looks found a file changed, and owning it would help.
+fn predicted(prediction: &Prediction, reads: u64, changed: u64) -> String {
     let saved = match prediction.saved_s {
         Some(saved_s) => format!("{saved_s:.1} s less, at most"),
         None => "no time can be told yet".into(),
     };
     let more = match prediction.reads_unproved {
         0 => String::new(),
+        more if changed == 0 => format!(
+            "; {more} more ({} %) came off the disk, of files that are not proved yet",
+            viewer::percent(more, reads)
+        ),
         more => format!(
             "; {more} more ({} %) came off the disk, of files that change or are not proved yet, \
              and could have if the session owned them:  --own 'GLOB'",
@@ -388,15 +392,17 @@ mod tests {
             remote_us: Some(50.0),
             saved_s: Some(0.3),
         };
-        let text = predicted(&prediction, 1200);
+        let text = predicted(&prediction, 1200, 1);
         assert!(text.contains("of 1200 reads 300 (25.0 %)"), "{text}");
         assert!(text.ends_with("0.3 s less, at most"), "{text}");
         prediction.saved_s = None;
-        assert!(predicted(&prediction, 1200).ends_with("no time can be told yet"));
+        assert!(predicted(&prediction, 1200, 1).ends_with("no time can be told yet"));
         prediction.reads_unproved = 600;
-        let text = predicted(&prediction, 1200);
+        let text = predicted(&prediction, 1200, 1);
         assert!(text.contains("; 600 more (50.0 %)"), "{text}");
         assert!(text.ends_with("--own 'GLOB'"), "{text}");
+        let text = predicted(&prediction, 1200, 0);
+        assert!(text.ends_with("not proved yet"), "{text}");
     }
 
     fn snapshot(text: &str) -> Snapshot {
