@@ -1,12 +1,14 @@
-//! Bad input of `memnode` on its command line.
+//! Bad input of `memnode` on its command line, and peers that are gone without a word.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use harness::bed::{Bed, small_environment};
+use harness::cable::Cable;
 use harness::mode::Mode;
-use harness::node::free_port;
-use harness::run::run;
+use harness::node::{Node, free_port};
+use harness::run::{run, wait_until};
+use harness::stage::{root_or_say, tool};
 
 use crate::must_refuse;
 
@@ -64,4 +66,48 @@ fn strangers_are_refused_by_default() {
     let status = outcome.code().expect("no signal");
     assert_ne!(status, 0);
     must_refuse(&outcome, status, "--no-auth");
+}
+
+/// Clients whose cable is cut say nothing any more, not even that they end: the node, in a
+/// namespace of its own, asks whether they are there and gives their places to others.
+#[test]
+fn half_open_connections_give_their_places_back() {
+    if !root_or_say("a network namespace") {
+        return;
+    }
+    let bed = Bed::new("half-open", Mode::Normal);
+    let cable = Cable::lay();
+    // What the node's own end asks goes by the loopback of its namespace.
+    let up = ["-n", &cable.namespace, "link", "set", "lo", "up"];
+    run(Command::new(tool("ip")).args(up)).must_pass();
+    let addr = SocketAddr::new(cable.far, free_port().port());
+    let node = Node::start_in(&bed, "64MiB", addr, &cable);
+    let asked = node
+        .client()
+        .ask(&[b"CONFIG", b"SET", b"tcp-keepalive", b"1"]);
+    assert!(asked.is_ok(), "{asked:?}");
+    let mut clients: Vec<_> = (0..5).map(|_| node.client()).collect();
+    for client in &mut clients {
+        client.ping().expect("served before the cable is cut");
+    }
+    // Asked at its own end of the cable.
+    let connected = || {
+        let mut command = Command::new(tool("ip"));
+        let (host, port) = (addr.ip().to_string(), addr.port().to_string());
+        command.args(["netns", "exec", &cable.namespace, "redis-cli"]);
+        command.args(["-h", &host, "-p", &port, "info", "clients"]);
+        let text = run(&mut command).must_pass().text();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("connected_clients:"))
+            .map(|number| number.trim().parse::<u32>());
+        line.expect("INFO has connected_clients").expect("a number")
+    };
+    assert!(connected() >= 6, "five clients and the one that asks");
+    cable.pull();
+    wait_until("the five places are free again", || connected() == 1);
+    cable.plug();
+    node.client()
+        .ping()
+        .expect("served after the cable is back");
 }
