@@ -1,7 +1,9 @@
 //! Exact when there is too little of everything, and when writers are killed or run away.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use harness::bed::Bed;
 use harness::both_modes;
@@ -28,6 +30,9 @@ both_modes!(
     more_writers_than_places,
     few_descriptors
 );
+
+/// How long a session may take until it has come as far as a test wants: a watchdog.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Runs the prowler hooked until reads were served, and fails unless it saw only right bytes.
 fn prowl(bed: &Bed, hooked: &Hooked<'_>, blocks: usize, seed: u64) {
@@ -117,9 +122,7 @@ fn kill_writers(bed: &Bed, around: impl FnOnce(Command) -> Command) {
             let blocks = BLOCKS.to_string();
             puppets.done(0, "spawn", &json!([seed, scrubber, "file", blocks, seed]));
         }
-        std::thread::sleep(std::time::Duration::from_micros(
-            20_000 + dice.below(40_000),
-        ));
+        std::thread::sleep(Duration::from_micros(20_000 + dice.below(40_000)));
         for writer in 0..2 {
             let status = puppets.done(0, "kill", &json!([(round * 2 + writer).to_string()]));
             assert_eq!(status, json!(-9), "a writer ended before it was killed");
@@ -191,16 +194,33 @@ fn run_until(
     let stop = bed.join("stop");
     let words = [words, &[stop.as_os_str()], more].concat();
     let mut command = hooked.command(bed.path(), &words);
+    run_until_enough(hooked, &mut command, &stop, enough)
+}
+
+/// Runs a command that ends when the file `stop` exists; makes it once the session's statistics are
+/// `enough`, and gives them back. In vain: says what they were.
+fn run_until_enough(
+    hooked: &Hooked<'_>,
+    command: &mut Command,
+    stop: &Path,
+    enough: impl Fn(&Stats) -> bool,
+) -> (Outcome, Stats) {
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&mut command));
-        let mut last = None;
-        wait_until("the session has come so far", || {
+        let running = scope.spawn(|| run(command));
+        let (since, mut last) = (Instant::now(), None);
+        let is_enough = loop {
             last = hooked.stats().or(last.take());
-            running.is_finished() || last.as_ref().is_some_and(&enough)
-        });
-        std::fs::write(&stop, b"").expect("stop it");
+            let is_enough = last.as_ref().is_some_and(&enough);
+            if is_enough || running.is_finished() || since.elapsed() > PATIENCE {
+                break is_enough;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        std::fs::write(stop, b"").expect("stop it");
         let outcome = running.join().expect("the run came to its end");
-        (outcome, last.expect("it was seen"))
+        let last = last.unwrap_or_else(|| panic!("no statistics: {}", outcome.story()));
+        assert!(is_enough, "never enough: {} {}", last.all, outcome.story());
+        (outcome, last)
     })
 }
 
@@ -297,23 +317,12 @@ fn few_descriptors(mode: Mode) {
     let mut command = bed.native(bed.path(), &["/usr/bin/prlimit", "--nofile=240:240"]);
     command.arg(line.get_program()).args(line.get_args());
     mode.apply(&mut command);
-    std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&mut command));
-        let mut last = None;
-        wait_until("all are in, and served where they can be", || {
-            last = hooked.stats().or(last.take());
-            running.is_finished()
-                || last.as_ref().is_some_and(|stats| {
-                    let (places, hits) = (stats.count("processes"), stats.hits());
-                    let all = places + stats.count("processes_unserved");
-                    all >= READERS && places > 60 && hits > 500
-                })
-        });
-        std::fs::write(&stop, b"").expect("stop it");
-        let outcome = running.join().expect("the run came to its end").must_pass();
-        let said = format!("{READERS} of {READERS} readers saw the file as it is\n");
-        assert_eq!(outcome.text(), said);
-        let stats = last.expect("it was seen");
-        assert!(stats.count("processes_unserved") > 0, "{}", stats.all);
+    let (outcome, stats) = run_until_enough(&hooked, &mut command, &stop, |stats| {
+        let (places, hits) = (stats.count("processes"), stats.hits());
+        let all = places + stats.count("processes_unserved");
+        all >= READERS && places > 60 && hits > 500
     });
+    let said = format!("{READERS} of {READERS} readers saw the file as it is\n");
+    assert_eq!(outcome.must_pass().text(), said);
+    assert!(stats.count("processes_unserved") > 0, "{}", stats.all);
 }
