@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::binaries::Binaries;
 use crate::cage::Cage;
 use crate::child::{self, Child};
-use crate::error::{Because, Result};
+use crate::error::{Because, Result, unexpected};
 use crate::node::Node;
 use crate::stats::{self, Hits};
 use crate::stop;
@@ -153,6 +153,22 @@ impl Target {
             // The last answer says why.
             None => self.hits().map(|_| ()),
         }
+    }
+
+    /// The session's hook server.
+    pub fn server(&self) -> Result<Pid> {
+        let name = self.session.as_deref().unwrap_or_default();
+        let answer = child::run(Command::new(&self.hooktool).args(["ps", "-j"]))?;
+        let is_it = |entry: &serde_json::Value| entry["name"] == name;
+        let entries = answer
+            .lines()
+            .map(serde_json::from_str::<serde_json::Value>);
+        let number = entries
+            .flatten()
+            .find(is_it)
+            .and_then(|entry| entry["server_pid"].as_i64());
+        let pid = number.and_then(|number| Pid::from_raw(i32::try_from(number).ok()?));
+        pid.ok_or_else(|| unexpected(format!("hooktool ps -j, session {name}"), &answer))
     }
 
     /// The session's counters; `None` on the native side.

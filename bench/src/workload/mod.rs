@@ -14,6 +14,7 @@ mod hog;
 mod local_hit;
 mod mariadb;
 mod nginx;
+mod outsider;
 mod page_cache;
 mod pgbench;
 mod pread;
@@ -58,6 +59,8 @@ pub enum Name {
     RemoteRead,
     /// The worst read while the node is stopped, against its deadline
     Deadline,
+    /// Calls of a program outside, on a file that hooked readers read
+    Outsider,
 }
 
 impl Name {
@@ -85,6 +88,7 @@ impl Name {
             Self::FastDisk => fast_disk::run(lab, emit),
             Self::RemoteRead => remote_read::run(lab, emit),
             Self::Deadline => deadline::run(lab, emit),
+            Self::Outsider => outsider::run(lab, emit),
         }
     }
 }
