@@ -8,8 +8,10 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
 /// Bumped whenever a byte of the layout, or the meaning of one, changes.
 ///
 /// History, newest first:
+/// * 3: `disk_alone_ns`.
+/// * 2: words that processes write have a cache line of their own.
 /// * 1: the first layout.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 /// The session stops serving when the heartbeat is older than this.
 pub const HEARTBEAT_MAX_MS: u64 = 700;
 
@@ -79,6 +81,9 @@ pub struct Header {
     pub doorbell: AtomicU32,
     /// Not 0 while the hook server sleeps on `doorbell`.
     pub asleep: AtomicU32,
+    /// Smoothed latency of a device read while the kernel served all of a file's reads, in
+    /// nanoseconds: what the device takes when the nodes relieve it of nothing.
+    pub disk_alone_ns: AtomicU64,
 }
 
 #[cfg(not(feature = "model"))]
@@ -146,14 +151,42 @@ impl Header {
         }
     }
 
-    /// Smooths one device latency into `disk_ns` (weight 1/16).
-    pub fn note_disk(&self, latency_ns: u64) {
-        let old = self.disk_ns.load(Ordering::Relaxed);
-        let new = if old == 0 {
-            latency_ns
-        } else {
-            old - old / 16 + latency_ns / 16
-        };
-        self.disk_ns.store(new, Ordering::Relaxed);
+    /// What a device read takes where the nodes relieve the device of nothing, in nanoseconds: the
+    /// measure for what a node saves. A few reads among many that nodes serve are faster where the
+    /// device was the bottleneck, and slower where it was not. Until it is known, `disk_ns`.
+    pub fn disk_alone_ns(&self) -> u64 {
+        match self.disk_alone_ns.load(Ordering::Relaxed) {
+            0 => self.disk_ns(),
+            known => known,
+        }
     }
+
+    /// Notes the latency of one device read.
+    pub fn note_disk(&self, latency_ns: u64) {
+        smooth(&self.disk_ns, latency_ns);
+    }
+
+    /// The same of a read of a file that the kernel serves altogether.
+    pub fn note_disk_alone(&self, latency_ns: u64) {
+        smooth(&self.disk_alone_ns, latency_ns);
+    }
+
+    /// The few reads that the device still makes are faster than the nodes: either the nodes relieve
+    /// it, or what was known of it is out of date. Believes a little less in that, so that it is
+    /// measured anew in the end.
+    pub fn doubt_disk_alone(&self) {
+        let known = self.disk_alone_ns.load(Ordering::Relaxed);
+        self.disk_alone_ns
+            .store(known - known / 32, Ordering::Relaxed);
+    }
+}
+
+/// Takes one latency into a smoothed one (weight 1/16). Updates of others may be lost.
+fn smooth(place: &AtomicU64, latency_ns: u64) {
+    let old = place.load(Ordering::Relaxed);
+    let new = match old {
+        0 => latency_ns,
+        old => old - old / 16 + latency_ns / 16,
+    };
+    place.store(new, Ordering::Relaxed);
 }

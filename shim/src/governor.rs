@@ -10,7 +10,8 @@
 //!     |    256 reads that came off the device by readahead     |
 //!     |                          |                             |
 //!     +--- sample without -------+        nothing saved over --+
-//!          2 slow reads                   1024 reads (pause doubles)
+//!          2 slow reads                   1024 reads, or 32 device reads
+//!                                         lost at once (pause doubles)
 //! ```
 //!
 //! The word's count field is the countdown of the mode. The gain word, also private:
@@ -46,11 +47,21 @@ const SLOW_ENOUGH: u64 = 2;
 /// A read that brought so many bytes off the device did so for many reads after it.
 const READAHEAD_BYTES: u64 = 32 * 1024;
 const WINDOW_READS: u64 = 1024;
+/// A window that has lost the time of so many device reads ends at once: asking the grid where it
+/// cannot win must be found out cheaply, or finding out is what makes it slower.
+const LOST_READS: i64 = 32;
+/// A remote hit counts as saving a quarter of a device read less than the clock says. Device reads
+/// that are made now and then are slower than those in a row, which the grid replaces, and what a
+/// node and the network cost this host's processors is in no clock of the reader.
+const MARGIN_SHARE: u64 = 4;
 const PAUSE_MAX: u64 = 10;
 /// What asking the grid costs a read that the page cache then serves, in nanoseconds.
 const OVERHEAD_NS: i64 = 700;
 /// One local hit in so many is looked at for what it saved: asking the kernel costs a system call.
 const LOOKED_AT_EVERY: u64 = 16;
+/// Of the remote hits that cost more than a read of the device at this time, one in so many lowers
+/// what a device read is believed to take where nobody relieves the device.
+const DOUBTED_EVERY: u64 = 512;
 /// Reads from which the block size is learnt.
 const LEARN_READS: u64 = 4;
 
@@ -108,6 +119,12 @@ pub fn looks_closer(ticks: u64) -> bool {
     (ticks >> 6).is_multiple_of(LOOKED_AT_EVERY)
 }
 
+/// Whether a remote hit that began at `ticks` casts doubt on what is known of the device: one in
+/// `DOUBTED_EVERY` of those that were slower than what the device still reads.
+pub fn doubts(ticks: u64, took_ns: u64, disk_ns: u64) -> bool {
+    remote_hit_saved_ns(took_ns, disk_ns) < 0 && (ticks >> 6).is_multiple_of(DOUBTED_EVERY)
+}
+
 /// What a local hit and those it stands for have saved. A page that the kernel holds as well has
 /// saved no read of the device, and was served slower than the kernel would have: a file that lies
 /// in the page cache must not be kept from it because a few of its pages are in the local cache.
@@ -119,8 +136,16 @@ pub fn local_hits_saved_ns(is_resident: bool, disk_ns: u64) -> i64 {
     each_ns.saturating_mul(LOOKED_AT_EVERY as i64)
 }
 
-/// After a read in mode SAMPLE, in which the kernel `brought` so many bytes off the device.
-pub fn sampled(fd: i32, word: Word, was_slow: bool, brought: u64) {
+/// What a remote hit that took `took_ns` has saved, as far as the governor believes it.
+pub fn remote_hit_saved_ns(took_ns: u64, disk_ns: u64) -> i64 {
+    (disk_ns - disk_ns / MARGIN_SHARE) as i64 - took_ns as i64
+}
+
+/// After a read in mode SAMPLE, in which the kernel `brought` so many bytes off the device. True:
+/// the next descriptor on the file should ask the grid from its first read on. It may have no
+/// other: servers open a small file, read it at once, and close it.
+pub fn sampled(fd: i32, word: Word, was_slow: bool, brought: u64) -> bool {
+    let is_first = word.count() == 0;
     let slow = word.slow()
         + match brought {
             0 => u64::from(was_slow),
@@ -141,6 +166,12 @@ pub fn sampled(fd: i32, word: Word, was_slow: bool, brought: u64) {
         (false, left) => word.with(SAMPLE, left, slow),
     };
     fdtable::set(fd, next);
+    slow >= SLOW_ENOUGH || (is_first && slow > 0)
+}
+
+/// Whether the descriptor has accounted nothing yet: what its read meets was there before.
+pub fn is_fresh(fd: i32) -> bool {
+    fdtable::gain(fd).load(Ordering::Relaxed) << 8 == 0
 }
 
 /// A descriptor that fell back from SERVE sits out a number of slow reads, doubling each time.
@@ -156,9 +187,9 @@ fn paused(fd: i32) -> bool {
 }
 
 /// Mode SERVE: accounts one read that saved `saved_ns` against the device (0: the kernel served
-/// it). True: the window ended without a gain and the descriptor has turned to KERNEL, unless it
-/// `always` asks (`--fill always`).
-pub fn account(fd: i32, word: Word, saved_ns: i64, always: bool) -> bool {
+/// it), of which a read takes `disk_ns`. True: the window ended without a gain and the descriptor
+/// has turned to KERNEL, unless it `always` asks (`--fill always`).
+pub fn account(fd: i32, word: Word, saved_ns: i64, disk_ns: u64, always: bool) -> bool {
     let gain = fdtable::gain(fd);
     let old = gain.load(Ordering::Relaxed);
     let saved = old as u32 as i32;
@@ -172,7 +203,9 @@ pub fn account(fd: i32, word: Word, saved_ns: i64, always: bool) -> bool {
             Ordering::Relaxed,
         );
     };
-    if reads < WINDOW_READS {
+    let lost_most = -(disk_ns as i64).saturating_mul(LOST_READS) >> 6;
+    let is_lost = disk_ns != 0 && i64::from(sum) < lost_most;
+    if reads < WINDOW_READS && !is_lost {
         pack(pause, reads, sum);
         return false;
     }
@@ -186,7 +219,8 @@ pub fn account(fd: i32, word: Word, saved_ns: i64, always: bool) -> bool {
     true
 }
 
-/// The block size of a file, learnt from the smallest of its first reads. `None`: not yet.
+/// The block size of a file, learnt from the smallest of its first reads. `None`: not yet. A file
+/// of which one read wants the `whole` is read so, by descriptors that may have no other.
 pub fn learn(
     fd: i32,
     header: &Header,
@@ -194,6 +228,7 @@ pub fn learn(
     len: u64,
     offset: u64,
     largest_log2: u8,
+    whole: bool,
 ) -> Option<u8> {
     if let Some(log2) = record.block_log2() {
         return Some(log2);
@@ -207,7 +242,7 @@ pub fn learn(
         0 => log2,
         known => log2.min(known + 4),
     };
-    if seen >= LEARN_READS || header.is_on(switch::FILL_ALWAYS) {
+    if seen >= LEARN_READS || whole || header.is_on(switch::FILL_ALWAYS) {
         return Some(record.learn_block_log2(least as u8));
     }
     gain.store(
@@ -242,7 +277,7 @@ mod tests {
                 0 => local_hits_saved_ns(is_resident, DISK_NS),
                 _ => 0,
             };
-            turned |= account(fd, word, saved_ns, always);
+            turned |= account(fd, word, saved_ns, DISK_NS, always);
         }
         assert_eq!(
             turned,
@@ -262,6 +297,32 @@ mod tests {
             !window_turns(902, 8, true, true),
             "--fill always asks always"
         );
+    }
+
+    /// Reads until a descriptor whose every read is a remote hit of `took_ns` turns to mode KERNEL.
+    fn turns_after(fd: i32, took_ns: u64, disk_ns: u64) -> Option<u64> {
+        let record = RecordRef {
+            index: 1,
+            generation: 1,
+        };
+        let word = Word::file(record, SERVE);
+        fdtable::set(fd, word);
+        let saved_ns = remote_hit_saved_ns(took_ns, disk_ns);
+        (1..=4 * WINDOW_READS).find(|_| account(fd, word, saved_ns, disk_ns, false))
+    }
+
+    #[test]
+    fn a_node_that_is_hardly_faster_than_the_disk_is_left_and_a_slower_one_soon() {
+        assert_eq!(turns_after(904, 40_000, DISK_NS), None);
+        assert_eq!(turns_after(905, 30_000, 60_000), None, "half the time");
+        assert!(
+            turns_after(906, 50_000, 60_000).is_some(),
+            "five sixths of it"
+        );
+        let soon = turns_after(907, 80_000, 60_000).expect("it turns");
+        assert!(soon < 64, "{soon} reads");
+        let slow = turns_after(908, 4_000_000, DISK_NS).expect("it turns");
+        assert!(slow < 128, "{slow} reads");
     }
 
     #[test]

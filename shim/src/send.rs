@@ -246,7 +246,9 @@ fn learn(watch: Watch, result: isize) {
     let brought = sys::device_bytes().saturating_sub(watch.device_bytes);
     let read_device = brought > 0;
     match word.mode() {
-        governor::SAMPLE => governor::sampled(watch.from, word, read_device, brought),
+        governor::SAMPLE => {
+            governor::sampled(watch.from, word, read_device, brought);
+        }
         governor::KERNEL if read_device => governor::slow_in_kernel_mode(watch.from, word),
         governor::SERVE => held::account_kernel(member, watch.from, word, read_device),
         _ => {}

@@ -70,6 +70,14 @@ impl<'a> Hooked<'a> {
         self
     }
 
+    /// Leaves it to judgement what is filled, as users have it.
+    #[must_use]
+    pub fn fill_auto(mut self) -> Hooked<'a> {
+        let at = self.flags.iter().position(|flag| flag == "--fill");
+        self.flags[at.expect("every line says it") + 1] = "auto".into();
+        self
+    }
+
     /// The finished line, working in `dir`.
     pub fn command<S: AsRef<OsStr>>(&self, dir: &Path, words: &[S]) -> Command {
         let mut command = self.bed.hooktool(&["run"]);

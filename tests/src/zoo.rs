@@ -48,6 +48,11 @@ pub fn compile_caller(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("caller.c"), "caller")
 }
 
+/// Compiles the glimpser, which reads each of its files once per open.
+pub fn compile_glimpser(bed: &Bed) -> PathBuf {
+    compile_source(bed, &zoo_dir().join("glimpser.c"), "glimpser")
+}
+
 /// Compiles the prowler: several processes that rewrite and check one file.
 pub fn compile_prowler(bed: &Bed) -> PathBuf {
     compile_source(bed, &zoo_dir().join("prowler.c"), "prowler")

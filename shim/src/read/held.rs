@@ -56,7 +56,7 @@ pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> R
         target.count_hit(member, Counter::HitsLocal, served);
         if governor::looks_closer(start) {
             let is_resident = target.is_resident(member, request);
-            let saved_ns = governor::local_hits_saved_ns(is_resident, header.disk_ns());
+            let saved_ns = governor::local_hits_saved_ns(is_resident, header.disk_alone_ns());
             account(member, request, word, saved_ns);
         }
         verify::maybe(member, request, target, served);
@@ -78,7 +78,10 @@ pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> R
                 counters.remote_latency.record(took_ns);
                 counters.add(Counter::BlocksRemote, u64::from(target.count));
             }
-            let saved_ns = header.disk_ns() as i64 - took_ns as i64;
+            let saved_ns = governor::remote_hit_saved_ns(took_ns, header.disk_alone_ns());
+            if governor::doubts(start, took_ns, header.disk_ns()) {
+                header.doubt_disk_alone();
+            }
             account(member, request, word, saved_ns);
             verify::maybe(member, request, target, served);
             Ok(served)

@@ -14,6 +14,7 @@ mod verify;
 
 pub use fill::offer;
 
+use grid::files::PAYS;
 use grid::header::switch;
 use grid::names::{Bypass, Counter};
 use grid::sync::{AtomicU64, Ordering};
@@ -201,9 +202,18 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
     }
     if was_slow {
         header.note_disk(to_ns(member, took));
+        // What readahead brought along has made the read slower than its like.
+        if brought <= 2 * result as u64 {
+            header.note_disk_alone(to_ns(member, took));
+        }
     }
     match word.mode() {
-        governor::SAMPLE => governor::sampled(fd, word, was_slow, brought),
+        governor::SAMPLE if governor::sampled(fd, word, was_slow, brought) => {
+            let (index, _) = word.record();
+            let record = member.region().files().records.get(index as usize);
+            let record = record.filter(|record| !record.has_policy(PAYS));
+            record.inspect(|record| record.set_policy(PAYS));
+        }
         governor::KERNEL if was_slow => governor::slow_in_kernel_mode(fd, word),
         governor::KERNEL if reads > 1 => {
             let brought = fdtable::device_bytes_since(fd, sys::thread(), sys::device_bytes());
@@ -287,6 +297,15 @@ fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan 
             match reason {
                 Bypass::Sequential => fill::watch(target),
                 Bypass::Resident => {
+                    if governor::is_fresh(request.fd) {
+                        // The file lies in the page cache: what comes after this descriptor need
+                        // not ask.
+                        member
+                            .region()
+                            .files()
+                            .record(target.record)
+                            .clear_policy(PAYS);
+                    }
                     account(member, request, word, 0);
                     Plan::Pass
                 }
@@ -323,14 +342,15 @@ fn count_disk(member: Member, request: Request, reason: Bypass) {
 }
 
 fn account(member: Member, request: Request, word: Word, saved_ns: i64) {
-    let always = member.header().is_on(switch::FILL_ALWAYS);
-    let stopped = governor::account(request.fd, word, saved_ns, always);
+    let (header, fd) = (member.header(), request.fd);
+    let always = header.is_on(switch::FILL_ALWAYS);
+    let stopped = governor::account(fd, word, saved_ns, header.disk_alone_ns(), always);
     let (index, _) = word.record();
     if let Some(record) = member.region().files().records.get(index as usize) {
         match stopped {
-            true => record.clear_policy(grid::files::PAYS),
-            false if saved_ns > 0 && !record.has_policy(grid::files::PAYS) => {
-                record.set_policy(grid::files::PAYS);
+            true => record.clear_policy(PAYS),
+            false if saved_ns > 0 && !record.has_policy(PAYS) => {
+                record.set_policy(PAYS);
             }
             false => {}
         }

@@ -62,7 +62,7 @@ impl Target {
         let record = record_of(member, request.fd, word, &stat)?;
         let is_direct = direct::admits(request)?;
         let (offset, len) = range(request, &stat)?;
-        let log2 = block_size(member, request.fd, record, offset, len)?;
+        let log2 = block_size(member, request.fd, record, (offset, len), &stat)?;
         let (first, last) = (offset >> log2, (offset + len - 1) >> log2);
         let count = last - first + 1;
         if count > BLOCKS_MAX as u64 || count << log2 > BYTES_MAX {
@@ -238,12 +238,14 @@ fn block_size(
     member: Member,
     fd: i32,
     record: RecordRef,
-    offset: u64,
-    len: u64,
+    (offset, len): (u64, u64),
+    stat: &FileStat,
 ) -> Result<u8, Bypass> {
     let record = member.region().files().record(record);
     let largest = member.region().layout().shape.refresh_log2();
-    governor::learn(fd, member.header(), record, len, offset, largest).ok_or(Bypass::NotHeld)
+    let whole = offset == 0 && len == stat.stamp.size;
+    let learnt = governor::learn(fd, member.header(), record, len, offset, largest, whole);
+    learnt.ok_or(Bypass::NotHeld)
 }
 
 /// The file's cells, and its stamp: recorded, trusted, and still the file's.
