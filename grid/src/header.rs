@@ -171,7 +171,7 @@ impl Header {
         smooth(&self.disk_alone_ns, latency_ns);
     }
 
-    /// The few reads that the device still makes are faster than the nodes: either the nodes relieve
+    /// The few reads that the device still makes are faster than the nodes: either these relieve
     /// it, or what was known of it is out of date. Believes a little less in that, so that it is
     /// measured anew in the end.
     pub fn doubt_disk_alone(&self) {
