@@ -49,8 +49,12 @@ pub fn enter(config: &ServeConfig) -> Option<Entered> {
                 settings,
                 is_inhabited: true,
             }) => beside.push((found, settings)),
-            Ok(Response::Differs { .. }) => {
+            Ok(Response::Differs { settings, .. }) => {
                 if matches!(found.link.ask(&Request::End), Ok(Response::Done)) {
+                    // One that ends by itself takes nothing along that was still wanted.
+                    if !settings.iter().any(|setting| setting.starts_with("it is ")) {
+                        failure::note(&ended_words(&found, &settings));
+                    }
                     found.link.wait_for_end();
                 }
             }
@@ -100,6 +104,15 @@ fn terms(config: &ServeConfig) -> Box<ServeConfig> {
         command: Vec::new(),
         ..config.clone()
     })
+}
+
+fn ended_words(found: &Found, settings: &[String]) -> String {
+    format!(
+        "session {} {} was kept for other settings ({}) and is ended: what it held is not used",
+        found.info.name,
+        sessions::who(&found.info),
+        settings.join(", ")
+    )
 }
 
 fn beside_words(found: &Found, settings: &[String]) -> String {

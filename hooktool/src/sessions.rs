@@ -152,7 +152,8 @@ pub fn select_one(name: Option<&str>, verb: &str) -> Result<Found, Failure> {
     }
 }
 
-fn belongs(info: &SessionInfo, name: &str) -> bool {
+/// Whether `name` means this session: its name, its number, or a process of it, joined or not.
+pub fn belongs(info: &SessionInfo, name: &str) -> bool {
     match name.parse::<u32>() {
         Ok(pid) => {
             let carries = |carried: Carried| carried.session == info.session;

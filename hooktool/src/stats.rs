@@ -20,6 +20,9 @@ const HEADER_EVERY: u64 = 20;
 /// Longest interval: an hour. Nearly every greater number was meant to be a process.
 const INTERVAL_S_MAX: f64 = 3600.0;
 
+/// Longest interval that is never taken for a process, in seconds.
+const INTERVAL_S_PLAIN: u32 = 60;
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
@@ -63,6 +66,15 @@ fn plan(words: &[String]) -> Result<Plan, Failure> {
         .filter(|first| words.len() == 3 || first.parse::<f64>().is_err() || is_process(first));
     let name = named.cloned();
     let rest = &words[usize::from(name.is_some())..];
+    let lives = |pid: u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    if let Some(first) = rest.first()
+        && name.is_none()
+        && is_ambiguous(first, lives)
+    {
+        let rule = "a process of that number lives and is in no session; an interval of so many \
+                    seconds is written with a dot, such as 600.0";
+        return Err(wrong(first, rule));
+    }
     let interval = rest.first().map(|word| interval(word)).transpose()?;
     let count = rest.get(1).map(|word| count(word)).transpose()?;
     if rest.len() > 2 {
@@ -77,17 +89,21 @@ fn plan(words: &[String]) -> Result<Plan, Failure> {
 
 /// Whether a number means a process of a session rather than an interval.
 fn is_process(word: &str) -> bool {
-    let Ok(pid) = word.parse::<u32>() else {
-        return false;
+    let is_number = word.parse::<u32>().is_ok();
+    let sessions = if is_number {
+        sessions::list()
+    } else {
+        Default::default()
     };
-    sessions::list().found.iter().any(|found| {
-        found.info.pid == pid
-            || found
-                .info
-                .processes
-                .iter()
-                .any(|process| process.pid == pid)
-    })
+    let mut found = sessions.found.iter();
+    found.any(|found| sessions::belongs(&found.info, word))
+}
+
+/// Whether a number may have been meant as a process, though no session has it: a whole number of
+/// more than a minute, of a process that `lives`.
+fn is_ambiguous(word: &str, lives: impl Fn(u32) -> bool) -> bool {
+    word.parse::<u32>()
+        .is_ok_and(|number| number > INTERVAL_S_PLAIN && lives(number))
 }
 
 fn interval(word: &str) -> Result<Duration, Failure> {
@@ -355,6 +371,15 @@ mod tests {
             plan.interval.map(|time| time.as_secs_f64()),
             plan.count,
         )
+    }
+
+    #[test]
+    fn a_long_interval_that_may_be_a_process_is_asked_for_again() {
+        assert!(is_ambiguous("61", |_| true) && is_ambiguous("3600", |pid| pid == 3600));
+        for word in ["60", "1", "600.0", "0.5", "pg"] {
+            assert!(!is_ambiguous(word, |_| true), "{word}");
+        }
+        assert!(!is_ambiguous("600", |_| false));
     }
 
     #[test]

@@ -199,10 +199,11 @@ fn a_lingering_session_with_other_settings_makes_room() {
             "a dry run ends nothing"
         );
         let output = start(&name, flags, &["true"]);
-        assert_eq!(
-            (status(&output), err(&output)),
-            (0, String::new()),
-            "{flags:?}"
+        let (status_seen, said) = (status(&output), err(&output));
+        assert_eq!((status_seen, said.lines().count()), (0, 1), "{said}");
+        assert!(
+            said.contains(&format!("other settings ({})", flags[0])),
+            "{said}"
         );
         assert_eq!(all(&name).len(), 1, "{flags:?}: the old one is gone");
         let now = find(&name).unwrap()["session"].clone();
