@@ -33,7 +33,8 @@ fn deaths_by_signal(mode: Mode) {
         ("TERM", 15),
     ] {
         let script = format!("cat /dev/null; kill -{name} $$; sleep 60");
-        let words = ["/bin/sh", "-c", &script];
+        // Whoever started the tests may ignore some (nohup), which no program below can undo.
+        let words = ["/usr/bin/env", "--default-signal", "/bin/sh", "-c", &script];
         let native = run(&mut bed.native(bed.path(), &words));
         let hooked = bed.hooked();
         let outcome = run(&mut hooked.command(bed.path(), &words));
