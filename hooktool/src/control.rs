@@ -227,8 +227,12 @@ pub struct ProofInfo {
     pub under_way: u64,
     /// Files that were proved, each time counted.
     pub proved: u64,
-    /// Looks at which a file had changed, since it was proved or since the look before.
+    /// Looks at which a file that the session writes had changed, since it was proved or since the
+    /// look before.
     pub changed: u64,
+    /// The same of files that the session has never written: others change them.
+    #[serde(default)]
+    pub changed_by_others: u64,
 }
 
 /// A glob of `--include`, `--exclude` or `--own`.

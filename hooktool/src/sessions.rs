@@ -13,8 +13,9 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 
 use crate::carriers::{self, Carried};
 use crate::config::SessionId;
-use crate::control::{LINE_BYTES_MAX, Request, Response, SessionInfo};
+use crate::control::{LINE_BYTES_MAX, Request, Response, ServiceState, SessionInfo};
 use crate::failure::Failure;
+use crate::orphans;
 
 /// Longest wait for a connection or a piece of an answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -208,10 +209,30 @@ pub fn who(info: &SessionInfo) -> String {
 }
 
 fn unknown(name: &str, sessions: &Sessions) -> Failure {
+    let orphans = orphans::find(sessions, &carriers::hooked());
+    let is_it = |info: &&SessionInfo| {
+        info.name == name || info.processes.iter().any(|one| one.pid.to_string() == name)
+    };
+    if let Some(found) = orphans.iter().find(is_it) {
+        return orphaned(found);
+    }
     Failure::command(
         format!("no session is called '{name}', and none has such a process"),
         others(sessions),
         "see what there is:  hooktool ps",
+    )
+}
+
+/// A session that lives in its processes alone: nobody is there to be asked.
+fn orphaned(info: &SessionInfo) -> Failure {
+    let how = match info.state {
+        ServiceState::Gone => "is gone",
+        _ => "does not answer",
+    };
+    Failure::command(
+        format!("the hook server of session {} {how}", info.name),
+        info.reason.clone().unwrap_or_default(),
+        "see which:  hooktool ps",
     )
 }
 

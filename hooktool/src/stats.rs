@@ -248,7 +248,8 @@ fn heading(found: &Found, now: &Snapshot) -> Result<(), Failure> {
     ]))
 }
 
-/// A prediction in words; `changed` looks found a file changed, and owning it would help.
+/// A prediction in words; `changed` looks found a file changed that the session writes, and owning
+/// it may help.
 fn predicted(prediction: &Prediction, reads: u64, changed: u64) -> String {
     let saved = match prediction.saved_s {
         Some(saved_s) => format!("{saved_s:.1} s less, at most"),
@@ -262,7 +263,8 @@ fn predicted(prediction: &Prediction, reads: u64, changed: u64) -> String {
         ),
         more => format!(
             "; {more} more ({} %) came off the disk, of files that change or are not proved yet, \
-             and could have if the session owned them:  --own 'GLOB'",
+             and could have if the session owned them, where nobody else ever writes:  \
+             --own 'GLOB'",
             viewer::percent(more, reads)
         ),
     };
@@ -282,20 +284,32 @@ fn unproved(now: &Snapshot) -> Option<String> {
         return None;
     }
     let ProofInfo {
-        under_way, changed, ..
+        under_way,
+        changed,
+        changed_by_others,
+        ..
     } = now.proofs;
     let some = format!(
         "{unproved} of {} reads went to the disk unproved",
         now.reads
     );
+    let others = match changed_by_others {
+        0 => String::new(),
+        looks => format!(
+            "; files that the session never wrote had changed at {looks} looks: others change them \
+             (never --own those), and each is served again once it stands still"
+        ),
+    };
     Some(match changed {
-        0 => format!(
+        0 if changed_by_others == 0 => format!(
             "{some}: a file is served once it has stood still for a second (ten without the right \
              to lease) and been read again; {under_way} are looked at now; nothing to be done"
         ),
+        0 => format!("{some}{others}"),
         changed => format!(
-            "{some}: files had changed at {changed} looks; what the session alone writes needs no \
-             proof:  --own 'GLOB'   (files: hooktool stats -j, \"state\": \"unproved\")"
+            "{some}: files that the session writes had changed at {changed} looks; where nobody \
+             else ever writes, they need no proof:  --own 'GLOB'   (which: hooktool stats -j, \
+             \"state\": \"unproved\"){others}"
         ),
     })
 }
@@ -445,10 +459,16 @@ mod tests {
             words.contains("7 are looked at now") && !words.contains("--own"),
             "{words}"
         );
+        now.proofs.changed_by_others = 5;
+        let words = unproved(&now).unwrap();
+        assert!(
+            words.contains("at 5 looks") && !words.contains("--own '"),
+            "owning what others write would serve what is out of date: {words}"
+        );
         now.proofs.changed = 3;
         let words = unproved(&now).unwrap();
         assert!(
-            words.contains("at 3 looks") && words.contains("--own"),
+            words.contains("at 3 looks") && words.contains("--own '"),
             "{words}"
         );
     }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grid::files::{EXCLUDED, JUDGED, OWNED, RecordRef, SOUGHT, Stamp, Trust};
+use grid::files::{EXCLUDED, FileRecord, JUDGED, OWNED, RecordRef, SOUGHT, Stamp, Trust};
 use grid::sync::{AtomicU64, Ordering};
 
 use super::domain::Domain;
@@ -75,6 +75,7 @@ pub struct Proofs {
     under_way: AtomicU64,
     proved: AtomicU64,
     changed: AtomicU64,
+    changed_by_others: AtomicU64,
 }
 
 impl Proofs {
@@ -85,11 +86,17 @@ impl Proofs {
             under_way: read(&self.under_way),
             proved: read(&self.proved),
             changed: read(&self.changed),
+            changed_by_others: read(&self.changed_by_others),
         }
     }
 
-    fn note_changed(&self) {
-        self.changed.fetch_add(1, Ordering::Relaxed);
+    /// A look found the file changed. One that the session has never written, others have.
+    fn note_changed(&self, record: &FileRecord) {
+        match record.writes.load(Ordering::Relaxed) {
+            0 => &self.changed_by_others,
+            _ => &self.changed,
+        }
+        .fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -227,7 +234,7 @@ fn consider(session: &Session, sighting: Sighting, wishes: &mut Wishes) -> bool 
     let now = Instant::now();
     if trust != Trust::None && !is_wished(wishes, &domain, found) {
         // It was proved, or written by the session, and stands otherwise now.
-        session.proofs.note_changed();
+        session.proofs.note_changed(record);
     }
     let key = (domain.number, found.index);
     let known = wishes.get_mut(&key).filter(|wish| wish.found == found);
@@ -265,7 +272,7 @@ fn look_at(proofs: &Proofs, wish: &mut Wish, now: Instant) -> Outcome {
         return Outcome::Done;
     }
     if seen.stamp != wish.stamp {
-        proofs.note_changed();
+        proofs.note_changed(record);
         (wish.stamp, wish.since) = (seen.stamp, now);
         return Outcome::Later(now + QUIET_WITH_LEASE);
     }

@@ -118,9 +118,12 @@ impl Scene<'_> {
     fn kill(&mut self, victim: u64) {
         match victim {
             0 => {
-                let family = children_of(self.postgres.pid());
-                let at = usize::try_from(self.dice.below(family.len() as u64)).expect("small");
-                kill_process(family[at], Signal::KILL).expect("kill a process of PostgreSQL");
+                // A backend or a worker of autovacuum may end by itself before it is hit: another.
+                wait_until("a process of PostgreSQL is killed", || {
+                    let family = children_of(self.postgres.pid());
+                    let at = usize::try_from(self.dice.below(family.len() as u64));
+                    kill_process(family[at.expect("small")], Signal::KILL).is_ok()
+                });
             }
             1 => {
                 let server = the_hook_server(self.bed);

@@ -141,6 +141,9 @@ fn molter(letters: &str) {
     assert_eq!(pids(&info, "processes"), [i64::from(process.raw())]);
     let words = format!("of session {}, whose hook server is gone", hooked.name);
     check_says(&bed, &process, &words);
+    let told = run(&mut bed.hooktool(&["stats", hooked.name.as_str()])).story();
+    let words = format!("the hook server of session {} is gone", hooked.name);
+    assert!(told.contains(&words), "{told}");
     bed.write("stop", b"");
     must_end(&[process.0]);
 }
