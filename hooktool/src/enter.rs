@@ -7,11 +7,16 @@
 //! one line says so.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::{ServeConfig, SessionId, Token};
 use crate::control::{Request, Response};
 use crate::failure;
 use crate::sessions::{self, Found};
+
+/// A process that has just ended may count as one of the session for an instant.
+const END_TRIES: u32 = 5;
+const END_PAUSE: Duration = Duration::from_millis(50);
 
 /// A session that lets the target in.
 pub struct Entered {
@@ -50,13 +55,15 @@ pub fn enter(config: &ServeConfig) -> Option<Entered> {
                 is_inhabited: true,
             }) => beside.push((found, settings)),
             Ok(Response::Differs { settings, .. }) => {
-                if matches!(found.link.ask(&Request::End), Ok(Response::Done)) {
-                    // One that ends by itself takes nothing along that was still wanted.
-                    if !settings.iter().any(|setting| setting.starts_with("it is ")) {
-                        failure::note(&ended_words(&found, &settings));
-                    }
-                    found.link.wait_for_end();
+                if !end(&mut found) {
+                    beside.push((found, settings));
+                    continue;
                 }
+                // One that ends by itself takes nothing along that was still wanted.
+                if !settings.iter().any(|setting| setting.starts_with("it is ")) {
+                    failure::note(&ended_words(&found, &settings));
+                }
+                found.link.wait_for_end();
             }
             // It has ended meanwhile, or is of another release: it is left alone.
             Ok(_) | Err(_) => {}
@@ -103,6 +110,19 @@ fn terms(config: &ServeConfig) -> Box<ServeConfig> {
     Box::new(ServeConfig {
         command: Vec::new(),
         ..config.clone()
+    })
+}
+
+/// Ends a session that lingers; false: somebody has come, or is not quite gone.
+fn end(found: &mut Found) -> bool {
+    (0..END_TRIES).any(|_| {
+        let answer = found.link.ask(&Request::End);
+        if let Ok(Response::Refused { .. }) = answer {
+            std::thread::sleep(END_PAUSE);
+            return false;
+        }
+        // No answer: it has ended by itself.
+        true
     })
 }
 
