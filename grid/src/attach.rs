@@ -12,10 +12,11 @@ use crate::node::NODES_MAX;
 /// Bumped when a message changes.
 ///
 /// History, newest first:
+/// * 4: a connection comes with the generation of its node.
 /// * 3: a member may ask to be looked at under a descriptor that it is about to close.
 /// * 2: regions are numbered; a process may move from one to another.
 /// * 1: the first messages.
-pub const ATTACH_VERSION: u32 = 3;
+pub const ATTACH_VERSION: u32 = 4;
 /// Largest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 256;
 /// Environment variable that names the session:
@@ -103,8 +104,8 @@ pub struct Welcome {
     pub region_bytes: u64,
     /// Whether a region descriptor comes first among the descriptors.
     pub has_region: bool,
-    /// Nodes to which the following descriptors are connected, in order.
-    pub sockets: [Option<u8>; NODES_MAX],
+    /// Nodes to which the following descriptors are connected, in order: number and generation.
+    pub sockets: [Option<(u8, u32)>; NODES_MAX],
 }
 
 /// Whether a process may join.
@@ -163,7 +164,7 @@ mod tests {
             domain: u32::MAX,
             region_bytes: u64::MAX,
             has_region: true,
-            sockets: [Some(255); NODES_MAX],
+            sockets: [Some((255, u32::MAX)); NODES_MAX],
         };
         let bytes = encode(&welcome, &mut buffer).expect("fits");
         assert_eq!(decode::<Welcome>(bytes), Some(welcome));

@@ -8,10 +8,11 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
 /// Bumped whenever a byte of the layout, or the meaning of one, changes.
 ///
 /// History, newest first:
+/// * 4: `pool_changes`, and the generation of a node's record.
 /// * 3: `disk_alone_ns`.
 /// * 2: words that processes write have a cache line of their own.
 /// * 1: the first layout.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 /// The session stops serving when the heartbeat is older than this.
 pub const HEARTBEAT_MAX_MS: u64 = 700;
 
@@ -67,8 +68,10 @@ pub struct Header {
     pub local_active: AtomicU64,
     /// The secret that wire keys and tags derive from.
     pub secret: [AtomicU64; 4],
+    /// Moves when a node's number has changed hands: connections may be of no use any more.
+    pub pool_changes: AtomicU64,
     /// What follows is written by the processes: in a cache line of its own.
-    _apart: [AtomicU64; 3],
+    _apart: [AtomicU64; 2],
     /// Smoothed latency of a read from the device in nanoseconds (processes and hook server).
     pub disk_ns: AtomicU64,
     /// Reads that may be promoted until the hook server grants more.

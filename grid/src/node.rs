@@ -4,6 +4,9 @@
 //!
 //! Placement: an extent (1 MiB of a file) hashes to one of 16384 slots, the slot map names the
 //! node. One read of neighbouring blocks is therefore one round trip to one node.
+//!
+//! A number that is free again may be given to another node: the generation of its record tells
+//! them apart, so that nobody asks one node over a connection to another, or blames it for one.
 
 use crate::ident::block_hash;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -59,7 +62,9 @@ pub struct NodeRecord {
     pub bytes_max: AtomicU64,
     /// Monotonic milliseconds of the last failure.
     failed_ms: AtomicU64,
-    _unused: AtomicU64,
+    /// Who has the number, and where: moves when the number changes hands and when the node turns
+    /// out to live at another address. Never the same twice in a session.
+    generation: AtomicU64,
 }
 
 #[cfg(not(feature = "model"))]
@@ -80,6 +85,22 @@ impl NodeRecord {
     pub fn set_state(&self, state: NodeState) {
         self.failures.store(0, Ordering::Relaxed);
         self.state.store(state as u64, Ordering::Release);
+    }
+
+    /// Whose number it is now.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed) as u32
+    }
+
+    /// Gives the number to a node, or to nobody (`Absent`): connections of earlier generations are
+    /// of no use from now on (hook server).
+    pub fn begin(&self, generation: u32, state: NodeState) {
+        self.generation
+            .store(u64::from(generation), Ordering::SeqCst);
+        for word in [&self.rtt_ns, &self.blocks, &self.bytes, &self.bytes_max] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.set_state(state);
     }
 
     /// A process got a right answer.
@@ -133,20 +154,49 @@ impl Nodes<'_> {
         byte.checked_sub(1)
     }
 
-    /// Places the slots: rendezvous hashing over the nodes for which `usable` holds (hook server).
-    /// `names[n]` is a stable hash of node n's address, so that a node lost moves only its share.
-    pub fn place(&self, names: &[u64], usable: impl Fn(usize) -> bool) {
+    /// How many slots are placed on each node, by its number.
+    pub fn shares(&self) -> [u32; NODES_MAX] {
+        let mut shares = [0; NODES_MAX];
+        for slot in 0..SLOTS {
+            if let Some(share) = self.node_of(slot).and_then(|node| shares.get_mut(node)) {
+                *share += 1;
+            }
+        }
+        shares
+    }
+
+    /// Places the slots where `place_of` says (hook server, one thread at a time).
+    pub fn place(&self, place_of: impl Fn(usize) -> Option<usize>) {
         for (nth, word) in self.slot_map.iter().enumerate() {
             let bytes = (0..4).map(|part| {
-                let slot = (nth * 4 + part) as u64;
-                let best = (0..names.len())
-                    .filter(|node| usable(*node))
-                    .max_by_key(|node| block_hash(names[*node], slot));
-                best.map_or(0, |node| node as u32 + 1) << (part * 8)
+                let place = place_of(nth * 4 + part);
+                place.map_or(0, |node| node as u32 + 1) << (part * 8)
             });
-            word.store(bytes.fold(0, |all, byte| all | byte), Ordering::Relaxed);
+            let new = bytes.fold(0, |all, byte| all | byte);
+            if word.load(Ordering::Relaxed) != new {
+                word.store(new, Ordering::Relaxed);
+            }
         }
     }
+
+    /// Places one slot (hook server, one thread at a time).
+    pub fn place_one(&self, slot: usize, node: Option<usize>) {
+        let word = &self.slot_map[slot / 4];
+        let shift = slot % 4 * 8;
+        let byte = node.map_or(0, |node| node as u32 + 1);
+        let others = word.load(Ordering::Relaxed) & !(0xFF << shift);
+        word.store(others | byte << shift, Ordering::Relaxed);
+    }
+}
+
+/// The node that rendezvous hashing chooses for a slot: `names[n]` is a stable hash of node n's
+/// address, `None` for a node that is not to be chosen. A node lost or won moves only its share.
+pub fn rendezvous(names: &[Option<u64>; NODES_MAX], slot: usize) -> Option<usize> {
+    let named = names.iter().enumerate();
+    let named = named.filter_map(|(node, name)| Some((node, (*name)?)));
+    named
+        .max_by_key(|(_, name)| block_hash(*name, slot as u64))
+        .map(|(node, _)| node)
 }
 
 #[cfg(all(test, not(feature = "model")))]
@@ -161,16 +211,29 @@ mod tests {
             records: &[],
             slot_map: &slot_map,
         };
-        let names = [11, 22, 33, 44];
-        nodes.place(&names, |_| true);
+        let mut names = [None; NODES_MAX];
+        for (node, name) in [11, 22, 33, 44].into_iter().enumerate() {
+            names[node] = Some(name);
+        }
+        nodes.place(|slot| rendezvous(&names, slot));
         let before: Vec<_> = (0..SLOTS).map(|slot| nodes.node_of(slot)).collect();
-        nodes.place(&names, |node| node != 2);
+        let lost = names[2].take();
+        nodes.place(|slot| rendezvous(&names, slot));
         let mut shares = [0usize; 4];
         for (slot, node) in before.iter().enumerate() {
             shares[node.expect("placed")] += 1;
             if *node != Some(2) {
                 assert_eq!(nodes.node_of(slot), *node);
             }
+        }
+        assert_eq!(nodes.shares()[2], 0);
+        // Under another number the node gets the very slots that it had.
+        names[9] = lost;
+        nodes.place_one(5, None);
+        nodes.place(|slot| rendezvous(&names, slot));
+        for (slot, node) in before.iter().enumerate() {
+            let node = node.map(|node| if node == 2 { 9 } else { node });
+            assert_eq!(nodes.node_of(slot), node);
         }
         assert!(
             shares.iter().all(|share| (3500..4700).contains(share)),

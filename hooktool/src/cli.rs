@@ -59,6 +59,18 @@ none of it; what leads there by a symbolic link matches nothing.
 --own is a promise of yours: while the session runs, no process without the hooks writes these
 files, children that cannot be hooked (static, set-user-id, HOOKTOOL_DISABLED=1) included.";
 
+/// What `hooktool node --help` ends with.
+const POOL: &str = "\
+Examples:
+  hooktool node add 10.0.0.9:7420      a neighbour has memory to spare
+  hooktool node drain 10.0.0.7:7420    before its host goes down for repair
+  hooktool node list                   drained?
+  hooktool node remove 10.0.0.7:7420
+
+No read fails or waits for any of it. What a node holds when it is removed is read from the disk
+once more; that is why one drains it before. A session has 16 nodes at most, and one at least. The
+settings of the session stay as they are: a later start takes its nodes from them.";
+
 /// What `hooktool stats --help` ends with.
 const COLUMNS: &str = "\
 READS/s  reads that passed the hooks        LOCAL   served from the local cache
@@ -104,6 +116,8 @@ pub enum Command {
     Off(SelectArgs),
     /// Forget every block, local and remote
     Flush(SelectArgs),
+    /// List, add, drain or remove memory nodes of a running session
+    Node(NodeArgs),
     /// Examine this machine: kernel, limits, file systems, hook driver, nodes
     Doctor(DoctorArgs),
     /// Message channels in shared memory: make, look, try, clean
@@ -230,6 +244,50 @@ pub struct SelectArgs {
     /// Name of a session, or number of one of its processes; without: the only session
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+}
+
+/// Arguments of `node`.
+#[derive(Debug, Args)]
+#[command(after_help = POOL)]
+pub struct NodeArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// The commands of `node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List the nodes: state, share of the files, blocks, bytes, round trip
+    List(NodeListArgs),
+    /// Take a node in: it gets its share of the files as soon as it answers
+    Add(NodeChangeArgs),
+    /// Let the others take over the share of a node, a little at a time
+    Drain(NodeChangeArgs),
+    /// Let a node go, at once
+    Remove(NodeChangeArgs),
+}
+
+/// Arguments of `node list`.
+#[derive(Debug, Args)]
+pub struct NodeListArgs {
+    /// JSON lines
+    #[arg(short = 'j', long)]
+    pub json: bool,
+    /// Session to look at.
+    #[command(flatten)]
+    pub select: SelectArgs,
+}
+
+/// Arguments of `node add`, `drain` and `remove`.
+#[derive(Debug, Args)]
+pub struct NodeChangeArgs {
+    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] or embedded:SIZE
+    #[arg(value_name = "ADDR")]
+    pub addr: String,
+    /// Session to change.
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// Arguments of `doctor`.

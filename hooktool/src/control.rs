@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Mode, ServeConfig, SessionId, Token};
+use crate::config::{Mode, NodeAddr, ServeConfig, SessionId, Token};
 
 /// Version of the objects on the wire and in `stats -j`.
 pub const SCHEMA: u32 = 1;
@@ -41,6 +41,13 @@ pub enum Request {
     },
     /// Forget every block, local and remote: answered by `Response::Done`.
     Flush,
+    /// Change the set of nodes: answered by `Response::Node`.
+    Node {
+        /// What is to become of the node.
+        order: NodeOrder,
+        /// The node.
+        addr: NodeAddr,
+    },
     /// Let a process the launcher is about to start into the session, if it is what was asked for:
     /// answered by `Response::Joined` or `Response::Differs`. Ends a linger.
     Join {
@@ -59,6 +66,18 @@ pub enum Request {
     End,
 }
 
+/// What is to become of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeOrder {
+    /// It joins, or is not drained any more.
+    Add,
+    /// It leaves, at once.
+    Remove,
+    /// Its share goes to the others, a little at a time.
+    Drain,
+}
+
 /// What the hook server answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -69,6 +88,12 @@ pub enum Response {
     Snapshot(Box<Snapshot>),
     /// The order is carried out, not merely accepted.
     Done,
+    /// To `Request::Node`: the order is carried out.
+    Node {
+        /// What a user is to be told of a node that was added and is of no use yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
     /// To `Request::Join`.
     Joined {
         /// For `HOOKTOOL_SESSION`.
@@ -183,6 +208,10 @@ pub enum NodeState {
     Foreign,
     /// Answers too late: the breaker is open.
     Slow,
+    /// Answers; its share goes to the others.
+    Draining,
+    /// Answers; it has no share any more.
+    Drained,
 }
 
 /// A memory node as a session sees it.
@@ -196,6 +225,9 @@ pub struct NodeInfo {
     pub blocks: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Its share of the files: slots of 16384.
+    #[serde(default)]
+    pub slots: u64,
     /// Smoothed round trip, in microseconds; absent before the first.
     pub rtt_us: Option<f64>,
 }

@@ -28,6 +28,7 @@ pub mod locate;
 pub mod logging;
 pub mod nodes;
 pub mod orphans;
+pub mod pool;
 pub mod precheck;
 pub mod probe;
 pub mod ps;

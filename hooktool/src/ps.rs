@@ -133,13 +133,8 @@ fn nodes_words(nodes: &[NodeInfo]) -> String {
     let trouble = nodes.iter().find(|node| node.state != NodeState::Up);
     let shown = trouble.unwrap_or(first);
     let state = match shown.state {
-        NodeState::Up => "",
-        NodeState::Connecting => " connecting",
-        NodeState::Unreachable => " unreachable",
-        NodeState::Unauthorized => " wants a password",
-        NodeState::Tls => " speaks TLS",
-        NodeState::Foreign => " is no memory node",
-        NodeState::Slow => " too slow",
+        NodeState::Up => String::new(),
+        _ => format!(" {}", crate::pool::state_word(shown)),
     };
     let more = if nodes.len() > 1 {
         format!(" (of {})", nodes.len())
@@ -186,6 +181,7 @@ mod tests {
             state,
             blocks: 0,
             bytes: 0,
+            slots: 0,
             rtt_us: None,
         }
     }

@@ -296,6 +296,21 @@ fn parse_node(text: &str) -> Result<NodeAddr, BadQuantity> {
     Ok(node)
 }
 
+/// A node as an argument of a command names it.
+///
+/// # Errors
+///
+/// It is no address; the failure shows no password.
+pub fn node_of_argument(text: &str, verb: &str) -> Result<NodeAddr, Failure> {
+    parse_node(text).map_err(|bad| {
+        Failure::usage(
+            format!("{verb}: '{}' cannot be used", mask(text)),
+            bad.means,
+            format!("write:  hooktool {verb} {}", bad.write),
+        )
+    })
+}
+
 fn parse_memory(text: &str) -> Result<u64, BadQuantity> {
     let bytes = sizes::parse_size(text)?;
     if (1..MEMORY_BYTES_MIN).contains(&bytes) {

@@ -27,8 +27,8 @@ pub struct Answer {
     pub welcome: Welcome,
     /// The region, if it came.
     pub region_fd: Option<i32>,
-    /// Socket per node.
-    pub sockets: [Option<i32>; grid::node::NODES_MAX],
+    /// Per node a socket, and the generation of the node that it leads to.
+    pub sockets: [Option<(i32, u32)>; grid::node::NODES_MAX],
 }
 
 /// Asks the hook server. `None`: it is not there, did not answer in time, refused, or is not who it
@@ -97,9 +97,9 @@ fn sort_descriptors(welcome: Welcome, descriptors: &[i32]) -> Answer {
         None
     };
     let mut sockets = [None; grid::node::NODES_MAX];
-    for (node, fd) in welcome.sockets.iter().flatten().zip(rest) {
+    for ((node, generation), fd) in welcome.sockets.iter().flatten().zip(rest) {
         match sockets.get_mut(usize::from(*node)) {
-            Some(place @ None) => *place = socket::move_high(fd),
+            Some(place @ None) => *place = socket::move_high(fd).map(|fd| (fd, *generation)),
             _ => socket::close(fd),
         }
     }

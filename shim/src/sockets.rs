@@ -1,13 +1,15 @@
 //! Connections to the memory nodes: at most four per node, made and authenticated by the hook
 //! server, used by whichever thread gets the try-lock. The target may close or replace any number
 //! at any time, so a connection proves by device and inode that it is still itself before each use.
+//! A node's number may change hands: a connection belongs to one generation of its node, and is
+//! closed as soon as a thread that reads from a node finds another one in the node's record.
 //!
 //! A connection is never used across a fork (the child asks for its own) nor in a `vfork` child. A
 //! thread that is killed, cancelled or long-jumps while it holds one leaves it locked: lost, not
 //! wrong.
 
 use grid::attach::Want;
-use grid::node::NODES_MAX;
+use grid::node::{NODES_MAX, NodeRecord};
 use grid::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crate::join::Answer;
@@ -29,6 +31,8 @@ struct Socket {
     fd: AtomicU32,
     dev: AtomicU64,
     ino: AtomicU64,
+    /// Generation of the node that it leads to.
+    generation: AtomicU32,
     /// Receive time limit in force, microseconds.
     limit_us: AtomicU64,
     /// Address of the receive buffer, mapped at first use and kept for ever.
@@ -38,6 +42,8 @@ struct Socket {
 static SOCKETS: [[Socket; PER_NODE]; NODES_MAX] =
     [const { [const { Socket::empty() }; PER_NODE] }; NODES_MAX];
 static ASK_AT_MS: AtomicU64 = AtomicU64::new(0);
+/// `Header::pool_changes` when connections were last looked through.
+static CHANGES_SEEN: AtomicU64 = AtomicU64::new(0);
 static WAITERS: [Waiters; NODES_MAX] = [const { Waiters::none() }; NODES_MAX];
 
 /// Who waits for a connection to one node.
@@ -65,6 +71,7 @@ impl Socket {
             fd: AtomicU32::new(0),
             dev: AtomicU64::new(0),
             ino: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
             limit_us: AtomicU64::new(0),
             buffer: AtomicU64::new(0),
         }
@@ -85,6 +92,10 @@ impl Socket {
         socket::identify(fd) == Some(known)
     }
 
+    fn leads_to(&self, record: &NodeRecord) -> bool {
+        self.generation.load(Ordering::Relaxed) == record.generation()
+    }
+
     fn buffer(&self) -> Option<*mut u8> {
         match self.buffer.load(Ordering::Relaxed) {
             0 => {
@@ -101,6 +112,7 @@ impl Socket {
 pub struct Connection {
     socket: &'static Socket,
     waiters: &'static Waiters,
+    record: &'static NodeRecord,
     /// The descriptor, proved to be the connection's.
     pub fd: i32,
     /// The receive buffer, `BUFFER_BYTES` long.
@@ -117,6 +129,11 @@ impl Connection {
         }
     }
 
+    /// The record of its node; `None`: the number has changed hands since.
+    pub fn node(&self) -> Option<&'static NodeRecord> {
+        self.socket.leads_to(self.record).then_some(self.record)
+    }
+
     /// Closes the connection: an answer may still be on its way, so it is of no use any more.
     pub fn discard(self) {
         self.socket.fd.store(0, Ordering::Relaxed);
@@ -126,6 +143,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if !self.socket.leads_to(self.record) {
+            close_own(self.socket);
+        }
         // Sequentially consistent, as `wait` is: a waiter finds the lock open, or is found waiting.
         self.socket.locked.store(0, Ordering::SeqCst);
         if self.waiters.waiting.load(Ordering::SeqCst) != 0 {
@@ -138,6 +158,10 @@ impl Drop for Connection {
 /// A free connection to `node`. Other threads hold theirs for a round trip each: while that is less
 /// than a read of the device takes, it pays to wait for one, at most half as long as such a read.
 pub fn take(member: Member, node: usize) -> Option<Connection> {
+    let changes = member.header().pool_changes.load(Ordering::Acquire);
+    if changes != CHANGES_SEEN.load(Ordering::Relaxed) {
+        close_strays(member, changes);
+    }
     match try_take(member, node) {
         Ok(connection) => Some(connection),
         Err(Untaken::None) => None,
@@ -180,6 +204,9 @@ fn try_take(member: Member, node: usize) -> Result<Connection, Untaken> {
     let (Some(sockets), Some(waiters)) = (SOCKETS.get(node), WAITERS.get(node)) else {
         return Err(Untaken::None);
     };
+    let Some(record) = member.region().nodes().records.get(node) else {
+        return Err(Untaken::None);
+    };
     let mut untaken = Untaken::None;
     let mut room = false;
     for socket in sockets {
@@ -188,17 +215,18 @@ fn try_take(member: Member, node: usize) -> Result<Connection, Untaken> {
             continue;
         }
         match (socket.descriptor(), socket.buffer()) {
-            (Some(fd), Some(buffer)) if socket.is_itself(fd) => {
+            (Some(fd), Some(buffer)) if socket.leads_to(record) && socket.is_itself(fd) => {
                 return Ok(Connection {
                     socket,
                     waiters,
+                    record,
                     fd,
                     buffer,
                 });
             }
             _ => {
-                // Never there, or replaced by the target: not ours to close.
-                socket.fd.store(0, Ordering::Relaxed);
+                // Never there, to another node, or replaced by the target: not ours to close.
+                close_own(socket);
                 room = true;
             }
         }
@@ -242,15 +270,15 @@ fn ask_for_another(member: Member, node: usize) {
 /// Puts the connections of an answer into free places.
 pub fn adopt(answer: &Answer) {
     for (node, fd) in answer.sockets.iter().enumerate() {
-        if let Some(fd) = fd
-            && !adopt_one(node, *fd)
+        if let Some((fd, generation)) = fd
+            && !adopt_one(node, *fd, *generation)
         {
             socket::close(*fd);
         }
     }
 }
 
-fn adopt_one(node: usize, fd: i32) -> bool {
+fn adopt_one(node: usize, fd: i32, generation: u32) -> bool {
     let Some(ident) = socket::identify(fd) else {
         return false;
     };
@@ -262,6 +290,7 @@ fn adopt_one(node: usize, fd: i32) -> bool {
         if free {
             socket.dev.store(ident.dev, Ordering::Relaxed);
             socket.ino.store(ident.ino, Ordering::Relaxed);
+            socket.generation.store(generation, Ordering::Relaxed);
             socket.limit_us.store(0, Ordering::Relaxed);
             socket.fd.store(fd as u32 + 1, Ordering::Relaxed);
         }
@@ -271,6 +300,23 @@ fn adopt_one(node: usize, fd: i32) -> bool {
         }
     }
     false
+}
+
+/// Closes the connections to nodes that have left the session, or live elsewhere by now. One that
+/// is in use is closed when it is given back.
+#[cold]
+fn close_strays(member: Member, changes: u64) {
+    CHANGES_SEEN.store(changes, Ordering::Relaxed);
+    for (sockets, record) in SOCKETS.iter().zip(member.region().nodes().records) {
+        for socket in sockets.iter().filter(|socket| !socket.leads_to(record)) {
+            if socket.locked.swap(1, Ordering::Acquire) == 0 {
+                if !socket.leads_to(record) {
+                    close_own(socket);
+                }
+                socket.locked.store(0, Ordering::Release);
+            }
+        }
+    }
 }
 
 /// Closes every connection that is still itself and not in use, and forgets them all, with what

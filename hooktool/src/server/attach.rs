@@ -57,6 +57,9 @@ struct Seat {
     until: Instant,
 }
 
+/// A connection to a node: number and generation.
+type Socket = ((u8, u32), TcpStream);
+
 /// Binds the attach socket.
 ///
 /// # Errors
@@ -265,20 +268,22 @@ fn refuse(session: &Session, hello: &Hello) -> Option<Verdict> {
 }
 
 /// A ready connection to every node that a peer should get one to; `None`: one is being made.
-fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<(u8, TcpStream)>> {
+fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<Socket>> {
     let wanted = |number: usize| match want {
         Want::Join | Want::Move | Want::Fork { .. } => true,
         Want::Socket { node, .. } => usize::from(node) == number,
         Want::Look { .. } => false,
     };
     let mut sockets = Vec::new();
-    for node in session
-        .nodes
+    let nodes = session.pool.nodes();
+    for node in nodes
         .iter()
         .filter(|node| wanted(node.number) && node.is_up())
     {
         match node.take_ready() {
-            Some(stream) => sockets.push((u8::try_from(node.number).ok()?, stream)),
+            Some((stream, generation)) => {
+                sockets.push(((u8::try_from(node.number).ok()?, generation), stream));
+            }
             // A process that joins can do without and ask again; one that asks again waits.
             None if over || !matches!(want, Want::Socket { .. }) => {}
             None => return None,
@@ -346,7 +351,8 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
 fn is_reserved(session: &Session, members: usize, hold: &Hold) -> bool {
     let limit = sys::descriptors_limit();
     let number = u64::try_from(hold.number()).unwrap_or(0);
-    let embedded = session.nodes.iter().filter(|node| node.is_embedded());
+    let nodes = session.pool.nodes();
+    let embedded = nodes.iter().filter(|node| node.is_embedded());
     let each = 1 + embedded.count() as u64;
     let needed = (members as u64 + 1).saturating_mul(each);
     number + RESERVE.min(limit / 4) >= limit || needed + RESERVE.min(limit / 2) > limit
@@ -378,12 +384,7 @@ fn welcome(session: &Session, verdict: Verdict) -> Welcome {
 
 /// Sends the answer with its descriptors; false: the peer has not waited for it. A peer without the
 /// token is not told it either.
-fn reply(
-    seat: &Seat,
-    answer: &Welcome,
-    domain: Option<&Domain>,
-    sockets: &[(u8, TcpStream)],
-) -> bool {
+fn reply(seat: &Seat, answer: &Welcome, domain: Option<&Domain>, sockets: &[Socket]) -> bool {
     let mut answer = answer.clone();
     if answer.verdict == Verdict::Refused {
         answer.token = [0; 16];

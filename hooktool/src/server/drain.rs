@@ -67,13 +67,22 @@ struct Lane {
     blocks: Vec<Refresh>,
 }
 
+/// A lane to each node of the pool.
+#[derive(Default)]
+struct Lanes {
+    lanes: Vec<Lane>,
+    /// The state of the pool that they were made for.
+    changes: u64,
+}
+
 /// Drains `domain` until the session ends.
 pub fn run(session: &Session, domain: &Domain) {
     let header = domain.region.header();
-    let mut lanes: Vec<Lane> = session.nodes.iter().map(Lane::new).collect();
+    let mut lanes = Lanes::default();
     let mut prover = Prover::new(header.doorbell.load(Ordering::Acquire));
     let mut naps = 0;
     while !session.is_ending() {
+        lanes.renew(session);
         let rung = header.doorbell.load(Ordering::Acquire);
         prover.tell(session, rung);
         let gathered = gather(domain, &mut lanes);
@@ -130,7 +139,7 @@ impl Prover {
 }
 
 /// Takes every block that is ready, up to a batch, and tells how many there were.
-fn gather(domain: &Domain, lanes: &mut [Lane]) -> usize {
+fn gather(domain: &Domain, lanes: &mut Lanes) -> usize {
     let slots = domain.region.refresh();
     let mut bytes = 0;
     let mut blocks = 0;
@@ -139,8 +148,9 @@ fn gather(domain: &Domain, lanes: &mut [Lane]) -> usize {
             continue;
         };
         blocks += 1;
-        match lane_of(domain, &refresh).filter(|number| *number < lanes.len()) {
-            Some(number) => bytes += lanes[number].stage(domain, slot, refresh),
+        let lane = lane_of(domain, &refresh).and_then(|number| lanes.of(number));
+        match lane {
+            Some(lane) => bytes += lane.stage(domain, slot, refresh),
             None => drop_blocks(domain, 1),
         }
         slots.free(slot);
@@ -172,8 +182,8 @@ fn is_current(domain: &Domain, refresh: &Refresh) -> bool {
 }
 
 /// Sends what was gathered to all nodes.
-fn send(domain: &Domain, lanes: &mut [Lane]) {
-    for lane in lanes.iter_mut().filter(|lane| !lane.blocks.is_empty()) {
+fn send(domain: &Domain, lanes: &mut Lanes) {
+    for lane in lanes.busy() {
         if let Err(error) = lane.send() {
             lane.fail(domain, &error);
         }
@@ -181,8 +191,8 @@ fn send(domain: &Domain, lanes: &mut [Lane]) {
 }
 
 /// Waits for the answers of all nodes.
-fn collect(domain: &Domain, lanes: &mut [Lane]) {
-    for lane in lanes.iter_mut().filter(|lane| !lane.blocks.is_empty()) {
+fn collect(domain: &Domain, lanes: &mut Lanes) {
+    for lane in lanes.busy() {
         if let Err(error) = lane.collect(domain) {
             lane.fail(domain, &error);
         }
@@ -193,6 +203,37 @@ fn drop_blocks(domain: &Domain, blocks: usize) {
     domain
         .dropped_blocks
         .fetch_add(blocks as u64, Ordering::Relaxed);
+}
+
+impl Lanes {
+    /// Lanes to nodes that have left are given up, nodes that have come get theirs. Nothing is on
+    /// its way.
+    fn renew(&mut self, session: &Session) {
+        let changes = session.pool.changes();
+        if changes == self.changes {
+            return;
+        }
+        let mut old = std::mem::take(&mut self.lanes);
+        let nodes = session.pool.nodes();
+        let lane = |node: &Arc<Node>| {
+            let known = old.iter().position(|lane| Arc::ptr_eq(&lane.node, node));
+            let known = known.map(|nth| old.swap_remove(nth));
+            known.unwrap_or_else(|| Lane::new(node))
+        };
+        self.lanes = nodes.iter().map(lane).collect();
+        self.changes = changes;
+    }
+
+    fn of(&mut self, number: usize) -> Option<&mut Lane> {
+        let mut lanes = self.lanes.iter_mut();
+        lanes.find(|lane| lane.node.number == number)
+    }
+
+    /// Those with blocks on their way.
+    fn busy(&mut self) -> impl Iterator<Item = &mut Lane> {
+        let lanes = self.lanes.iter_mut();
+        lanes.filter(|lane| !lane.blocks.is_empty())
+    }
 }
 
 impl Lane {
@@ -285,7 +326,10 @@ impl Lane {
     /// Gives up what is on its way, and opens the breaker of the node.
     fn fail(&mut self, domain: &Domain, error: &NodeError) {
         tracing::debug!(node = %self.node.shown, %error, "blocks not delivered");
-        domain.node(self.node.number).failed(true, 0, 0);
+        let record = domain.node(self.node.number);
+        if record.generation() == self.node.generation() {
+            record.failed(true, 0, 0);
+        }
         drop_blocks(domain, self.blocks.len());
         self.blocks.clear();
         self.filled = 0;

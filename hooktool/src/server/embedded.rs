@@ -1,23 +1,33 @@
 //! The embedded memory node: memnode's library inside the hook server, on a loopback port with a
 //! random password, so that one command works on one machine.
 //!
-//! `serve` starts it before anything else depends on it; it lives as long as the process.
+//! `pool` starts it before anything depends on it; it lives until its `Stopper` is dropped.
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use memnode::{Config, MEMORY_BYTES_MIN, Node, NodeError};
+use tokio::sync::oneshot;
 
 use super::client::Target;
 use crate::config::Secret;
 use crate::failure::Failure;
 use crate::sizes;
 
+/// The node ends when this is dropped.
+pub struct Stopper(#[expect(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
+
+/// A stopper, and what ends when it is dropped.
+pub fn stopper() -> (Stopper, oneshot::Receiver<()>) {
+    let (sender, receiver) = oneshot::channel();
+    (Stopper(sender), receiver)
+}
+
 /// Starts a node that takes `bytes` of memory altogether.
 ///
 /// # Errors
 ///
 /// Too little memory asked for, none to be had, no port, no thread.
-pub fn start(bytes: u64) -> Result<Target, Failure> {
+pub fn start(bytes: u64) -> Result<(Target, Stopper), Failure> {
     let password = random_password()?;
     let memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let config = Config {
@@ -32,9 +42,12 @@ pub fn start(bytes: u64) -> Result<Target, Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(serve)?;
+    let (stopper, dropped) = stopper();
     let run = move || {
-        let for_ever = std::future::pending();
-        if let Err(error) = runtime.block_on(node.run(listener, for_ever)) {
+        let until = async {
+            let _ = dropped.await;
+        };
+        if let Err(error) = runtime.block_on(node.run(listener, until)) {
             tracing::error!(%error, "the embedded node ended");
         }
     };
@@ -43,11 +56,12 @@ pub fn start(bytes: u64) -> Result<Target, Failure> {
         .spawn(run)
         .map_err(serve)?;
     let host = Ipv4Addr::LOCALHOST.to_string();
-    Ok(Target {
+    let target = Target {
         host,
         port,
         password: Some(Secret(password)),
-    })
+    };
+    Ok((target, stopper))
 }
 
 fn cannot_be(bytes: u64, error: &NodeError) -> Failure {

@@ -4,15 +4,15 @@
 //! command line knows of it. One thread per duty, each parked when there is nothing to do:
 //!
 //! * `attach`: lets processes in.            * `drain`: blocks to the nodes, one thread a region.
-//! * `reap`: releases the dead.              * `nodes`: health and connections, one thread a node.
-//! * `proofs`: stamps, names, globs.         * `viewers`: `hooktool ps`, `stats`, `on`, `off`.
+//! * `reap`: releases the dead.              * `keeper`: health and connections, a thread a node.
+//! * `proofs`: stamps, names, globs.         * `viewers`: `hooktool ps`, `stats`, `node`, `off`.
 //! * `growth`: memory of the local cache.
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
-//! (the processes), `hold` (proof that they live), `door` (who comes), `judging` (names), `rest`
-//! (owned files while nobody is here), `totals` and `stats` (the numbers), `client` (RESP), `sys`
-//! (unsafe calls).
+//! (the processes), `pool` and `nodes` (the memory nodes), `orders` (who changes them), `hold`
+//! (proof that they live), `door` (who comes), `judging` (names), `rest` (owned files while nobody
+//! is here), `totals` and `stats` (the numbers), `client` (RESP), `sys` (unsafe calls).
 
 mod attach;
 mod client;
@@ -26,10 +26,13 @@ mod growth;
 mod hold;
 mod inventory;
 mod judging;
+mod keeper;
 mod life;
 mod look;
 mod members;
 mod nodes;
+mod orders;
+mod pool;
 mod pressure;
 mod proofs;
 mod reap;
@@ -46,10 +49,12 @@ mod viewers;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::client::NodeError;
 use self::nodes::Node;
+use self::pool::Pool;
 use self::region::Plan;
 use self::session::Session;
 use crate::config::ServeConfig;
@@ -84,10 +89,7 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
         .await_process(session.config.target_pid);
     let (growth, mover) = growth::Growth::new();
     let clock = tend::Clock::new(&session, growth);
-    for node in &session.nodes {
-        let node = Arc::clone(node);
-        duty(&session, "nodes", move |session| node.keep(session))?;
-    }
+    start_keepers(&session)?;
     duty(&session, "reap", reap::run)?;
     duty(&session, "proofs", proofs::run)?;
     duty(&session, "growth", move |session| mover.run(session))?;
@@ -107,9 +109,10 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
 
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
-    let nodes = nodes::from_config(&config, embedded::start)?;
+    let pool = Pool::of(&config.nodes)?;
+    let nodes = pool.nodes();
     let limit = (!config.require).then_some(MEET_LIMIT);
-    for (node, error) in nodes::meet(&nodes, limit)? {
+    for (node, error) in keeper::meet(&nodes, limit)? {
         if config.require {
             return Err(unreachable(&node, &error));
         }
@@ -120,7 +123,7 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
         .map(|node| node.max_bytes())
         .sum::<Option<u64>>();
     let plan = Plan::of(&config, crate::limits::memory().bytes, pool_bytes);
-    Ok(Arc::new(Session::new(config, nodes, plan)?))
+    Ok(Arc::new(Session::new(config, pool, plan)?))
 }
 
 fn unreachable(node: &Node, error: &NodeError) -> Failure {
@@ -136,6 +139,16 @@ fn unreachable(node: &Node, error: &NodeError) -> Failure {
         "--require was given: nothing was started",
         fix,
     )
+}
+
+/// Starts the keepers of the nodes that have none yet.
+fn start_keepers(session: &Arc<Session>) -> Result<(), Failure> {
+    for node in session.pool.nodes() {
+        if !node.is_kept.swap(true, Ordering::Relaxed) {
+            duty(session, "nodes", move |session| node.keep(session))?;
+        }
+    }
+    Ok(())
 }
 
 /// Starts the drains of the domains from number `started` on; how many there are now.

@@ -1,51 +1,26 @@
-//! One node: its keeper thread probes it every second, opens and closes the breaker, and keeps a
-//! few connections ready to be handed to processes.
+//! One node, as the hook server knows it: where it is, how it is, and connections that are ready.
 //!
-//! `serve` makes the nodes and starts the keepers; `attach` and `drain` take ready connections;
-//! `session` asks for health. A dead node costs its keeper a timeout and nobody else anything.
+//! `pool` makes nodes and lets them go; the node's `keeper` looks after it; `attach` and `drain`
+//! take ready connections; `session` and `stats` ask for health. Nothing here waits for a node.
 
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
 use grid::node::NodeState;
 use grid::sync::Ordering;
 use parking_lot::{Condvar, Mutex};
 
-use super::client::{self, Client, Info, NodeError, Reply, Target};
+use super::client::{self, Info, NodeError, Target};
 use super::domain::Domain;
-use super::session::Session;
-use crate::config::{NodeAddr, ServeConfig};
+use super::embedded::Stopper;
+use super::pool::Origin;
+use crate::config::NodeAddr;
 use crate::control;
-use crate::failure::Failure;
 use crate::nodes::WITHOUT_TLS;
 
-/// Between two probes of a node that is well.
-const PROBE_PAUSE: Duration = Duration::from_secs(1);
-
-/// The first pause after a failed probe; it doubles.
-const PROBE_PAUSE_MIN: Duration = Duration::from_millis(250);
-
-/// Between two probes while a breaker is open; it doubles each time it opens again soon.
-const BROKEN_PAUSE: Duration = Duration::from_millis(100);
-
-/// Doublings of that pause at most.
-const BROKEN_DOUBLINGS_MAX: u32 = 4;
-
-/// A breaker that opens again within this time has not been closed for good.
-const BROKEN_MEMORY: Duration = Duration::from_secs(10);
-
-/// Longest pause between two attempts to reach a node.
-const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
-
 /// Longest wait for a connection, or for an answer on one.
-const PROBE_LIMIT: Duration = Duration::from_millis(1000);
-
-/// Good probes in a row that close a breaker.
-const GOOD_PROBES: u64 = 2;
-
-/// Connections kept ready to be handed out.
-const READY_MAX: usize = 12;
+pub const PROBE_LIMIT: Duration = Duration::from_millis(1000);
 
 /// How long `take_soon` waits, and how long between two looks.
 const TAKE_LIMIT: Duration = Duration::from_millis(50);
@@ -56,50 +31,65 @@ const PLACED_WHILE_DOWN: Duration = Duration::from_secs(10);
 
 /// What is known of a node.
 #[derive(Clone, Debug)]
-struct Health {
-    state: control::NodeState,
+pub(super) struct Health {
+    pub(super) state: control::NodeState,
     trouble: Option<String>,
-    info: Info,
+    pub(super) info: Info,
     rtt_ns: u64,
     down_since: Option<Instant>,
-    was_up: bool,
-}
-
-/// How often the breakers of a node have opened in a row, over all regions.
-#[derive(Default)]
-struct Flapping {
-    opened: Option<Instant>,
-    is_open: bool,
-    times: u32,
+    pub(super) was_up: bool,
 }
 
 /// A memory node.
 pub struct Node {
-    /// Its place in the settings and in every region.
+    /// Its number in every region, while it is in the pool.
     pub number: usize,
+    /// Its address.
+    pub addr: NodeAddr,
     /// Its address as shown.
     pub shown: String,
+    /// Who brought it into the pool.
+    pub origin: Origin,
     /// A stable hash of the address, for placement.
     pub name_hash: u64,
-    /// Whether it is part of this very process.
-    is_embedded: bool,
-    target: Target,
-    ready: Mutex<Vec<TcpStream>>,
-    health: Mutex<Health>,
+    pub(super) target: Target,
+    /// If it is part of this very process: ends with this.
+    embedded: Option<Stopper>,
+    /// What its record says of it in every region: moves when it lives at another address.
+    generation: AtomicU32,
+    pub(super) ready: Mutex<Vec<TcpStream>>,
+    pub(super) health: Mutex<Health>,
+    /// It has a keeper.
+    pub(super) is_kept: AtomicBool,
+    /// It takes no more blocks: its share goes to the others.
+    pub(super) is_draining: AtomicBool,
+    /// It has left the pool.
+    pub(super) is_gone: AtomicBool,
     called: Mutex<bool>,
     call: Condvar,
 }
 
+/// Where a node is, and what keeps it if it is part of this process.
+pub type Place = (Target, Option<Stopper>);
+
 impl Node {
-    /// A node at `target`, nothing known of it yet.
-    pub fn new(number: usize, addr: &NodeAddr, target: Target) -> Node {
+    /// A node, nothing known of it yet.
+    pub fn new(
+        number: usize,
+        generation: u32,
+        (addr, origin): (NodeAddr, Origin),
+        (target, embedded): Place,
+    ) -> Node {
         let shown = addr.to_string();
         Node {
             number,
+            generation: AtomicU32::new(generation),
             name_hash: stable_hash(shown.as_bytes()),
+            addr,
             shown,
-            is_embedded: matches!(addr, NodeAddr::Embedded { .. }),
+            origin,
             target,
+            embedded,
             ready: Mutex::new(Vec::new()),
             health: Mutex::new(Health {
                 state: control::NodeState::Connecting,
@@ -109,9 +99,40 @@ impl Node {
                 down_since: None,
                 was_up: false,
             }),
+            is_kept: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
             called: Mutex::new(false),
             call: Condvar::new(),
         }
+    }
+
+    /// What its record says while it has the number.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether it came with an address that stands for several nodes.
+    pub fn is_of_a_name(&self) -> bool {
+        self.name().is_some()
+    }
+
+    /// That address.
+    pub fn name(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Named(name) => Some(name),
+            Origin::Settings | Origin::Command => None,
+        }
+    }
+
+    /// Whether it gives its share away.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has left the pool.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
     }
 
     /// Whether the last probe went well.
@@ -126,6 +147,11 @@ impl Node {
             .down_since
             .map(|since| since.elapsed() >= PLACED_WHILE_DOWN);
         health.was_up && gone != Some(true)
+    }
+
+    /// Whether it is to have a share of the files.
+    pub fn takes_share(&self) -> bool {
+        self.is_placed() && !self.is_draining()
     }
 
     /// What it can hold, in bytes; `None`: it does not say.
@@ -152,9 +178,12 @@ impl Node {
         let shown = &self.shown;
         let until = "reads go to the disk until it answers";
         let (what, fix) = match state {
-            control::NodeState::Up | control::NodeState::Slow => return None,
+            control::NodeState::Up
+            | control::NodeState::Slow
+            | control::NodeState::Draining
+            | control::NodeState::Drained => return None,
             // On a busy machine it comes a moment later, with nothing for anybody to do about it.
-            control::NodeState::Connecting if self.is_embedded => return None,
+            control::NodeState::Connecting if self.is_embedded() => return None,
             control::NodeState::Connecting => (
                 format!("memory node {shown} has not answered yet: {until}"),
                 "see:  hooktool ps".into(),
@@ -197,25 +226,30 @@ impl Node {
         (health.state, health.rtt_ns)
     }
 
-    /// Writes what is known of this node into a region that was just made.
+    /// Writes what is known of this node into a region in which its number is free.
     pub fn introduce(&self, domain: &Domain) {
         let health = self.health.lock();
-        domain.node(self.number).set_state(grid_state(&health));
+        domain
+            .node(self.number)
+            .begin(self.generation(), grid_state(&health));
         write_numbers(domain, self.number, &health);
     }
 
     /// Whether it is part of this process.
     pub fn is_embedded(&self) -> bool {
-        self.is_embedded
+        self.embedded.is_some()
     }
 
-    /// Takes a connection that is ready to be used, if there is one. Never waits.
-    pub fn take_ready(&self) -> Option<TcpStream> {
+    /// Takes a connection that is ready to be used, if there is one, with the generation that it
+    /// belongs to. Never waits.
+    pub fn take_ready(&self) -> Option<(TcpStream, u32)> {
         let taken = {
             let mut ready = self.ready.lock();
             loop {
                 match ready.pop() {
-                    Some(stream) if client::is_silent(&stream) => break Some(stream),
+                    Some(stream) if client::is_silent(&stream) => {
+                        break Some((stream, self.generation()));
+                    }
                     Some(_) => {}
                     None => break None,
                 }
@@ -229,7 +263,7 @@ impl Node {
     pub fn take_soon(&self) -> Option<TcpStream> {
         let until = Instant::now() + TAKE_LIMIT;
         loop {
-            let taken = self.take_ready();
+            let taken = self.take_ready().map(|(stream, _)| stream);
             if taken.is_some() || Instant::now() >= until {
                 return taken;
             }
@@ -243,158 +277,8 @@ impl Node {
         self.call.notify_one();
     }
 
-    /// The keeper: probes and replenishes until the session ends.
-    pub fn keep(&self, session: &Session) {
-        let mut client = None;
-        let mut pause = PROBE_PAUSE_MIN;
-        let mut flapping = Flapping::default();
-        while !session.is_ending() {
-            match self.probe(&mut client) {
-                Ok((info, rtt_ns)) => {
-                    self.is_well(session, info, rtt_ns);
-                    pause = PROBE_PAUSE_MIN;
-                    self.rest(session, &mut flapping);
-                }
-                Err(error) => {
-                    client = None;
-                    self.is_ill(session, &error);
-                    self.rest_deaf(session, pause);
-                    pause = (pause * 2).min(PROBE_PAUSE_MAX);
-                }
-            }
-        }
-    }
-
-    /// One probe: a round trip that is timed, then what the node says of itself.
-    fn probe(&self, client: &mut Option<Client>) -> Result<(Info, u64), NodeError> {
-        if client.is_none() {
-            *client = Some(Client::connect(&self.target, PROBE_LIMIT)?);
-        }
-        let connected = client
-            .as_mut()
-            .ok_or_else(|| std::io::Error::other("no connection"))?;
-        let start = Instant::now();
-        connected.command(&[b"PING"])?;
-        let rtt_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        match connected.command(&[b"INFO"])? {
-            Reply::Bulk(text) => Ok((Info::parse(&String::from_utf8_lossy(&text)), rtt_ns)),
-            // Somebody's proxy may refuse INFO; the node is up all the same.
-            _ => Ok((Info::default(), rtt_ns)),
-        }
-    }
-
-    fn is_well(&self, session: &Session, info: Info, rtt_ns: u64) {
-        let (came_up, restarted, health) = {
-            let mut health = self.health.lock();
-            let restarted = health.was_up && info.is_restart_of(&health.info);
-            let came_up = health.state != control::NodeState::Up;
-            note_well(&mut health, info, rtt_ns);
-            (came_up, restarted, health.clone())
-        };
-        if came_up {
-            tracing::info!(node = %self.shown, "up");
-        }
-        if restarted {
-            self.ready.lock().clear();
-        }
-        // Before anybody is told that the node is up, there are connections to be had.
-        self.replenish(session);
-        for domain in session.domains() {
-            write_numbers(&domain, self.number, &health);
-            self.tend_breaker(&domain);
-            if restarted {
-                self.was_emptied(session, &domain);
-            }
-            if came_up {
-                session.place(&domain);
-            }
-        }
-    }
-
-    /// Closes an open breaker after some good probes; makes a node usable that had been away.
-    fn tend_breaker(&self, domain: &Domain) {
-        let record = domain.node(self.number);
-        let good = &domain.good_probes[self.number];
-        match record.state() {
-            NodeState::Up => good.store(0, Ordering::Relaxed),
-            NodeState::Broken if good.fetch_add(1, Ordering::Relaxed) + 1 < GOOD_PROBES => {}
-            NodeState::Broken | NodeState::Down | NodeState::Absent => {
-                good.store(0, Ordering::Relaxed);
-                record.set_state(NodeState::Up);
-            }
-        }
-    }
-
-    /// The node was started anew and holds nothing. With one node the whole index is wrong; with
-    /// several, readers remove the wrong entries as they meet them.
-    fn was_emptied(&self, session: &Session, domain: &Domain) {
-        tracing::info!(node = %self.shown, "started anew: its blocks are gone");
-        domain.node(self.number).blocks.store(0, Ordering::Relaxed);
-        if session.nodes.len() == 1 {
-            domain.region.index().clear();
-        }
-    }
-
-    fn is_ill(&self, session: &Session, error: &NodeError) {
-        let was_up = {
-            let mut health = self.health.lock();
-            let was_up = health.state == control::NodeState::Up;
-            note_ill(&mut health, error);
-            was_up
-        };
-        if was_up {
-            tracing::warn!(node = %self.shown, %error, "down");
-        }
-        self.ready.lock().clear();
-        for domain in session.domains() {
-            domain.node(self.number).set_state(NodeState::Down);
-            domain.good_probes[self.number].store(0, Ordering::Relaxed);
-        }
-    }
-
-    fn replenish(&self, session: &Session) {
-        if self.fill_pool() > 0 {
-            session.sockets.ring();
-        }
-    }
-
-    /// Makes connections until enough are ready; how many were made.
-    fn fill_pool(&self) -> usize {
-        let mut made = 0;
-        while self.ready.lock().len() < READY_MAX {
-            let connected = Client::connect(&self.target, PROBE_LIMIT);
-            let Some(stream) = connected.ok().and_then(|client| client.into_stream().ok()) else {
-                break;
-            };
-            self.ready.lock().push(stream);
-            made += 1;
-        }
-        made
-    }
-
-    /// Rests between two probes, replenishing the pool whenever somebody took from it. `tend` calls
-    /// when a breaker is open: then the next probe comes sooner.
-    fn rest(&self, session: &Session, flapping: &mut Flapping) {
-        let start = Instant::now();
-        while !session.is_ending() {
-            let pause = match flapping.note(session.is_broken(self.number), Instant::now()) {
-                Some(times) => BROKEN_PAUSE * (1 << times.min(BROKEN_DOUBLINGS_MAX)),
-                None => PROBE_PAUSE,
-            };
-            if !self.is_called_before(start + pause) {
-                return;
-            }
-            self.replenish(session);
-        }
-    }
-
-    /// Rests while the node is away: what is asked of it cannot be had.
-    fn rest_deaf(&self, session: &Session, pause: Duration) {
-        let until = Instant::now() + pause;
-        while !session.is_ending() && self.is_called_before(until) {}
-    }
-
-    fn is_called_before(&self, until: Instant) -> bool {
+    /// Waits until it is called (true) or the time has come.
+    pub(super) fn is_called_before(&self, until: Instant) -> bool {
         let mut called = self.called.lock();
         while !*called {
             if self.call.wait_until(&mut called, until).timed_out() {
@@ -406,81 +290,7 @@ impl Node {
     }
 }
 
-/// What a node says at the first contact, in two words.
-enum Word {
-    /// The outcome of a probe.
-    Probed(Result<(Info, u64), NodeError>),
-    /// As many connections are ready as can be had.
-    Ready,
-}
-
-/// The first contact with all nodes at once, before the session is announced: notes how they are
-/// and makes connections. Waits for `limit` at most; a node that has not answered by then is met by
-/// its keeper. Returns those with which something is wrong.
-///
-/// # Errors
-///
-/// No thread is to be had.
-pub fn meet(
-    nodes: &[Arc<Node>],
-    limit: Option<Duration>,
-) -> Result<Vec<(Arc<Node>, NodeError)>, Failure> {
-    let (tell, told) = crossbeam_channel::unbounded();
-    for (number, node) in nodes.iter().enumerate() {
-        let (node, tell) = (Arc::clone(node), tell.clone());
-        let first_contact = move || {
-            let outcome = node.probe(&mut None);
-            let is_well = outcome.is_ok();
-            let _ = tell.send((number, Word::Probed(outcome)));
-            if is_well {
-                node.fill_pool();
-            }
-            let _ = tell.send((number, Word::Ready));
-        };
-        let thread = std::thread::Builder::new().name("hook-meet".into());
-        thread
-            .spawn(first_contact)
-            .map_err(|error| super::no_thread(&error))?;
-    }
-    drop(tell);
-    let until = limit.map(|limit| Instant::now() + limit);
-    let mut wrong = Vec::new();
-    let mut unready = nodes.len();
-    while unready > 0 {
-        let word = match until {
-            Some(until) => told.recv_deadline(until).ok(),
-            None => told.recv().ok(),
-        };
-        let Some((number, word)) = word else { break };
-        let mut health = nodes[number].health.lock();
-        match word {
-            Word::Probed(Ok((info, rtt_ns))) => note_well(&mut health, info, rtt_ns),
-            Word::Probed(Err(error)) => {
-                note_ill(&mut health, &error);
-                wrong.push((Arc::clone(&nodes[number]), error));
-            }
-            Word::Ready => unready -= 1,
-        }
-    }
-    Ok(wrong)
-}
-
-impl Flapping {
-    /// Notes whether a breaker is open; how often it had opened shortly before, if it is.
-    fn note(&mut self, is_open: bool, now: Instant) -> Option<u32> {
-        if is_open && !self.is_open {
-            let again = self
-                .opened
-                .is_some_and(|at| now.duration_since(at) < BROKEN_MEMORY);
-            self.times = if again { self.times + 1 } else { 0 };
-            self.opened = Some(now);
-        }
-        self.is_open = is_open;
-        is_open.then_some(self.times)
-    }
-}
-
-fn note_well(health: &mut Health, info: Info, rtt_ns: u64) {
+pub(super) fn note_well(health: &mut Health, info: Info, rtt_ns: u64) {
     health.state = control::NodeState::Up;
     health.trouble = None;
     health.down_since = None;
@@ -492,7 +302,7 @@ fn note_well(health: &mut Health, info: Info, rtt_ns: u64) {
     };
 }
 
-fn note_ill(health: &mut Health, error: &NodeError) {
+pub(super) fn note_ill(health: &mut Health, error: &NodeError) {
     health.state = match error {
         NodeError::Unreachable(_) => control::NodeState::Unreachable,
         NodeError::Unauthorized(_) => control::NodeState::Unauthorized,
@@ -510,7 +320,7 @@ fn grid_state(health: &Health) -> NodeState {
     }
 }
 
-fn write_numbers(domain: &Domain, number: usize, health: &Health) {
+pub(super) fn write_numbers(domain: &Domain, number: usize, health: &Health) {
     let record = domain.node(number);
     record.rtt_ns.store(health.rtt_ns, Ordering::Relaxed);
     record
@@ -528,38 +338,6 @@ fn stable_hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The nodes of a session, with the address of the embedded one filled in by `embed`.
-///
-/// # Errors
-///
-/// What `embed` says.
-pub fn from_config<E>(
-    config: &ServeConfig,
-    mut embed: impl FnMut(u64) -> Result<Target, E>,
-) -> Result<Vec<Arc<Node>>, E> {
-    let nodes = config.nodes.iter().enumerate().map(|(number, addr)| {
-        let target = match addr.clone() {
-            NodeAddr::Memnode { host, port } => Target {
-                host,
-                port,
-                password: None,
-            },
-            NodeAddr::Redis {
-                host,
-                port,
-                password,
-            } => Target {
-                host,
-                port,
-                password,
-            },
-            NodeAddr::Embedded { bytes } => embed(bytes)?,
-        };
-        Ok(Arc::new(Node::new(number, addr, target)))
-    });
-    nodes.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -572,26 +350,15 @@ mod tests {
             password: None,
         };
         let own = NodeAddr::Embedded { bytes: 1 << 20 };
-        assert_eq!(Node::new(0, &own, target()).complaint(), None);
+        let (stopper, _) = super::super::embedded::stopper();
+        let here = (target(), Some(stopper));
+        let own = Node::new(0, 1, (own, Origin::Settings), here);
+        assert_eq!(own.complaint(), None);
         let other = NodeAddr::Memnode {
             host: "neighbour".into(),
             port: 7420,
         };
-        let told = Node::new(0, &other, target()).complaint();
+        let told = Node::new(0, 1, (other, Origin::Settings), (target(), None)).complaint();
         assert!(told.is_some_and(|told| told.contains("neighbour:7420 has not answered yet")));
-    }
-
-    #[test]
-    fn a_breaker_that_opens_again_and_again_is_trusted_less() {
-        let mut flapping = Flapping::default();
-        let start = Instant::now();
-        let at = |s| start + Duration::from_secs(s);
-        assert_eq!(flapping.note(false, at(0)), None);
-        assert_eq!(flapping.note(true, at(1)), Some(0));
-        assert_eq!(flapping.note(true, at(2)), Some(0));
-        assert_eq!(flapping.note(false, at(3)), None);
-        assert_eq!(flapping.note(true, at(4)), Some(1));
-        assert_eq!(flapping.note(false, at(5)), None);
-        assert_eq!(flapping.note(true, at(60)), Some(0));
     }
 }

@@ -2,8 +2,9 @@
 //! and the bells by which they wake each other.
 //!
 //! Made by `serve`, handed to every thread. Locks are held for moments and never two at a time,
-//! except that `members` may be held while `tenancy`, `rest` or a domain's `frozen`, `totals` or
-//! `paths` is taken, and `disowned` while the list of domains is read.
+//! except that the pool's `order` may be held while any other is taken, that `members` may be held
+//! while `tenancy`, `rest` or a domain's `frozen`, `totals` or `paths` is taken, and `disowned`
+//! while the list of domains is read.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use super::domain::{Credentials, Domain};
 use super::door::Door;
 use super::judging::Globs;
 use super::members::Members;
-use super::nodes::Node;
+use super::pool::Pool;
 use super::proofs::{Proofs, Sighting};
 use super::region::{self, Plan};
 use super::rest::Rest;
@@ -61,8 +62,8 @@ pub struct Session {
     pub plan: Plan,
     /// Its globs.
     pub globs: Globs,
-    /// Its nodes, in the order of the settings.
-    pub nodes: Vec<Arc<Node>>,
+    /// Its nodes.
+    pub pool: Pool,
     /// Its processes.
     pub members: Mutex<Members>,
     /// Rung when a process has joined: `reap` has one more to watch.
@@ -70,8 +71,6 @@ pub struct Session {
     /// Rung when sockets to a node have been made ready: `attach` may have promised one.
     pub sockets: Bell,
     domains: RwLock<Vec<Arc<Domain>>>,
-    /// Which nodes hold a share of the files, as of the last placement.
-    placed: Mutex<Vec<bool>>,
     /// The thread that looks after proofs, woken by `drain` when the doorbell was rung.
     prover: OnceLock<Thread>,
     /// What `attach` has looked at for it.
@@ -135,7 +134,7 @@ impl Session {
     /// # Errors
     ///
     /// No memory, no descriptors, or a glob that cannot be matched.
-    pub fn new(config: ServeConfig, nodes: Vec<Arc<Node>>, plan: Plan) -> Result<Session, Failure> {
+    pub fn new(config: ServeConfig, pool: Pool, plan: Plan) -> Result<Session, Failure> {
         let globs = Globs::of(&config)?;
         let session = Session {
             started: Instant::now(),
@@ -145,8 +144,7 @@ impl Session {
             joined: Bell::new().map_err(|error| no_descriptors(&error))?,
             sockets: Bell::new().map_err(|error| no_descriptors(&error))?,
             domains: RwLock::new(Vec::new()),
-            placed: Mutex::new(nodes.iter().map(|node| node.is_placed()).collect()),
-            nodes,
+            pool,
             prover: OnceLock::new(),
             sightings: Mutex::new(Vec::new()),
             proofs: Proofs::default(),
@@ -199,33 +197,13 @@ impl Session {
         let mapped = region::make(&self.config, self.plan)?;
         let number = u32::try_from(self.domains.read().len()).unwrap_or(u32::MAX);
         let domain = Arc::new(Domain::new(number, credentials, mapped));
-        for node in &self.nodes {
-            node.introduce(&domain);
-        }
-        self.place(&domain);
+        let _unchanged = self.furnish(&domain);
         domain
             .region
             .header()
             .set_switch(switch::SERVE, !self.off.load(Ordering::Relaxed));
         self.domains.write().push(Arc::clone(&domain));
         Ok(domain)
-    }
-
-    /// Places the slots of a domain on the nodes that are worth asking.
-    pub fn place(&self, domain: &Domain) {
-        let names: Vec<u64> = self.nodes.iter().map(|node| node.name_hash).collect();
-        let usable: Vec<bool> = self.nodes.iter().map(|node| node.is_placed()).collect();
-        domain.region.nodes().place(&names, |node| usable[node]);
-    }
-
-    /// Places the slots anew in every domain if a node has gone for good or has come (`tend`).
-    pub fn place_where_needed(&self) {
-        let placed: Vec<bool> = self.nodes.iter().map(|node| node.is_placed()).collect();
-        if std::mem::replace(&mut *self.placed.lock(), placed.clone()) != placed {
-            for domain in self.domains() {
-                self.place(&domain);
-            }
-        }
     }
 
     /// Registers the thread that looks after proofs.
@@ -381,8 +359,9 @@ impl Session {
             (ServiceState::Bypass, Some(means.into()))
         } else if self.config.mode == crate::config::Mode::Observe {
             (ServiceState::Observing, None)
-        } else if !self.nodes.iter().any(|node| node.is_up()) {
-            let why = self.nodes.first().and_then(|node| node.trouble());
+        } else if !self.pool.nodes().iter().any(|node| node.is_up()) {
+            let nodes = self.pool.nodes();
+            let why = nodes.first().and_then(|node| node.trouble());
             (
                 ServiceState::Bypass,
                 Some(why.unwrap_or_else(|| "no node is up".into())),
@@ -399,7 +378,8 @@ impl Session {
 
     /// What a user is to be told of nodes that are of no use yet, one line each.
     pub fn troubles(&self) -> Vec<String> {
-        self.nodes.iter().filter_map(|n| n.complaint()).collect()
+        let nodes = self.pool.nodes();
+        nodes.iter().filter_map(|node| node.complaint()).collect()
     }
 
     /// Whether any domain has opened its breaker for a node.
@@ -415,7 +395,7 @@ impl Session {
         self.joined.ring();
         self.sockets.ring();
         self.wake_prover();
-        for node in &self.nodes {
+        for node in self.pool.nodes() {
             node.wake();
         }
         for domain in self.domains() {

@@ -239,12 +239,21 @@ fn pushes(domains: &[std::sync::Arc<Domain>]) -> (u64, u64) {
 
 fn nodes(session: &Session) -> Vec<NodeInfo> {
     let domains = session.domains();
+    let shares: Vec<_> = domains.iter().map(|d| d.region.nodes().shares()).collect();
     let info = |node: &super::nodes::Node| {
         let (state, rtt_ns) = node.health();
         let broken = domains
             .iter()
             .any(|d| d.node(node.number).state() == NodeState::Broken);
-        let slow = broken && state == control::NodeState::Up;
+        let slots = shares.iter().map(|shares| shares[node.number]).max();
+        let state = match state {
+            control::NodeState::Up if broken => control::NodeState::Slow,
+            control::NodeState::Up if node.is_draining() && slots != Some(0) => {
+                control::NodeState::Draining
+            }
+            control::NodeState::Up if node.is_draining() => control::NodeState::Drained,
+            state => state,
+        };
         let held = domains.iter().map(|domain| {
             let blocks = domain.node(node.number).blocks.load(Ordering::Relaxed);
             (blocks, blocks.saturating_mul(domain.block_bytes_mean()))
@@ -254,17 +263,14 @@ fn nodes(session: &Session) -> Vec<NodeInfo> {
         });
         NodeInfo {
             addr: node.shown.clone(),
-            state: if slow {
-                control::NodeState::Slow
-            } else {
-                state
-            },
+            state,
             blocks,
             bytes,
+            slots: u64::from(slots.unwrap_or(0)),
             rtt_us: (rtt_ns != 0).then_some(rtt_ns as f64 / 1000.0),
         }
     };
-    session.nodes.iter().map(|node| info(node)).collect()
+    session.pool.nodes().iter().map(|node| info(node)).collect()
 }
 
 /// Pages in the local caches, by file.

@@ -117,12 +117,12 @@ impl Clock {
             session.place_where_needed();
         }
         self.ticks += 1;
-        for node in session
-            .nodes
-            .iter()
-            .filter(|node| session.is_broken(node.number))
-        {
+        let nodes = session.pool.nodes();
+        for node in nodes.iter().filter(|node| session.is_broken(node.number)) {
             node.wake();
+        }
+        if super::start_keepers(session).is_err() {
+            tracing::warn!("no thread for a node: tried again");
         }
         let felt = self.pressure.feel(Instant::now());
         self.cooling.resize_with(domains.len(), Cooling::default);

@@ -6,6 +6,7 @@
 
 mod fake_node;
 mod life;
+mod pooling;
 mod proving;
 mod pushing;
 mod reaping;

@@ -1,5 +1,5 @@
-//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush`, and a `run --name`
-//! that finds a session of this name.
+//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush`, `node`, and a
+//! `run --name` that finds a session of this name.
 //!
 //! One thread accepts, one more per viewer (a few at most) reads JSON lines and answers them in
 //! order. Only the hook server's own user and root are listened to.
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::members::Members;
 use super::session::{self, Session};
-use super::{life, stats, sys};
+use super::{life, orders, stats, sys};
 use crate::config::ServeConfig;
 use crate::control::{LINE_BYTES_MAX, Request, Response};
 use crate::failure::Failure;
@@ -134,6 +134,7 @@ fn answer(session: &Session, request: Request, viewer_pid: u32) -> Response {
             }
             Response::Done
         }
+        Request::Node { order, addr } => orders::change(session, order, &addr),
         // In another pid namespace its number would be another process' here.
         Request::Join { pid, .. } if pid != viewer_pid => refused(
             &format!("process {pid} is not who asks"),
@@ -196,7 +197,10 @@ fn compare(session: &Session, wanted: &ServeConfig) -> Response {
 
 /// What speaks against letting somebody in who asks for `wanted`.
 fn objections(session: &Session, members: &Members, wanted: &ServeConfig) -> Vec<String> {
-    let differences = session.config.differences(wanted);
+    let mut differences = session.config.differences(wanted);
+    if session.pool.is(&wanted.nodes) {
+        differences.retain(|setting| *setting != "--node");
+    }
     let mut objections: Vec<String> = differences.into_iter().map(String::from).collect();
     if session.is_out_of_service() {
         objections.push("it is switched off".into());
@@ -226,7 +230,7 @@ fn end(session: &Session) -> Response {
     Response::Done
 }
 
-fn refused(what: &str, means: &str, fix: &str) -> Response {
+pub(super) fn refused(what: &str, means: &str, fix: &str) -> Response {
     Response::Refused {
         what: what.into(),
         means: means.into(),

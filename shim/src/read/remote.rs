@@ -45,23 +45,24 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
     // The deadline is the read's, waiting for a connection included.
     let start = sys::ticks();
     let connection = sockets::take(member, node).ok_or(Fallback::NoSocket)?;
-    let record = &member.region().nodes().records[node];
     let mut payloads = [0; BLOCKS_MAX];
     match exchange(member, &connection, target, start, &mut payloads) {
         Ok(()) => {}
         Err(reason) => {
             if reason != Fallback::Missing {
-                blame(member, record, reason != Fallback::Deadline);
+                blame(member, connection.node(), reason != Fallback::Deadline);
                 connection.discard();
             }
             return Err(reason);
         }
     }
     if !open_all(member, &connection, target, &payloads) {
-        blame(member, record, true);
+        blame(member, connection.node(), true);
         return Err(Fallback::Envelope);
     }
-    record.succeeded();
+    if let Some(record) = connection.node() {
+        record.succeeded();
+    }
     if !target.is_unchanged(member) {
         return Err(Fallback::Changed);
     }
@@ -70,9 +71,10 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
     Ok(target.len as isize)
 }
 
-/// Counts a failure of the node, for everybody.
+/// Counts a failure of the node, for everybody; of none if its number has changed hands meanwhile.
 #[cold]
-fn blame(member: Member, record: &NodeRecord, certain: bool) {
+fn blame(member: Member, record: Option<&NodeRecord>, certain: bool) {
+    let Some(record) = record else { return };
     let deadline_ms = member.header().deadline_us.load(Ordering::Relaxed) / 1000;
     record.failed(certain, sys::monotonic_ms(), deadline_ms);
 }

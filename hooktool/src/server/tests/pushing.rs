@@ -24,7 +24,7 @@ const IDENT: FileIdent = FileIdent {
 };
 
 /// Leaves a block of 8 KiB as the hook driver would.
-fn leave_block(joined: &Joined, block: u64, byte: u8, stale: bool) -> Refresh {
+pub fn leave_block(joined: &Joined, block: u64, byte: u8, stale: bool) -> Refresh {
     let (cells, hash) = (joined.region.cells(), IDENT.hash());
     let refresh = Refresh {
         ident: IDENT,
@@ -50,7 +50,7 @@ fn leave_block(joined: &Joined, block: u64, byte: u8, stale: bool) -> Refresh {
     refresh
 }
 
-fn held(refresh: &Refresh) -> Held {
+pub fn held(refresh: &Refresh) -> Held {
     let hash = block_hash(refresh.ident.hash(), refresh.block);
     Held::new(hash, refresh.log2, refresh.epoch, refresh.version)
 }
@@ -72,7 +72,7 @@ fn a_process_that_joins_gets_the_region_and_a_connection_that_works() {
     let node = FakeNode::start();
     let stage = Stage::with_nodes(vec![node.addr()]);
     let mut joined = stage.join();
-    assert_eq!(joined.welcome.sockets[0], Some(0));
+    assert_eq!(joined.welcome.sockets[0], Some((0, 1)));
     assert_eq!(
         joined.record().pid.load(Ordering::Relaxed),
         u64::from(std::process::id())

@@ -1,0 +1,346 @@
+//! The pool: which memory nodes the session has right now, under which numbers, and which part of
+//! the files each of them holds.
+//!
+//! Nodes come with the settings, by `hooktool node add`, or with a name that stands for several;
+//! they go by `hooktool node remove`, or with that name. `viewers` and whoever looks names up
+//! change the pool, `tend` and the keepers have the placement looked at, everybody else asks for
+//! `nodes`. Why a number may change hands is in docs/design.md, section 15. Nothing here waits for
+//! a node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use grid::node::{NODES_MAX, NodeState, SLOTS, rendezvous};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use super::domain::Domain;
+use super::embedded;
+use super::nodes::{Node, Place};
+use super::session::Session;
+use crate::config::NodeAddr;
+use crate::failure::Failure;
+use crate::server::client::Target;
+
+/// Who brought a node into the pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The settings of the session.
+    Settings,
+    /// `hooktool node add`.
+    Command,
+    /// An address that stands for several nodes, which come and go as it says.
+    #[allow(dead_code)]
+    Named(String),
+}
+
+/// Why the pool is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The node is in it.
+    Known,
+    /// No number is free.
+    Full,
+    /// It is the last one that takes blocks.
+    Last,
+    /// It comes and goes with this address.
+    Named(String),
+    /// Nobody has it.
+    Unknown,
+    /// It is part of this process and could not be made.
+    Failed(Failure),
+}
+
+/// The nodes of a session.
+pub struct Pool {
+    seats: RwLock<[Option<Arc<Node>>; NODES_MAX]>,
+    order: Mutex<Order>,
+    changes: AtomicU64,
+}
+
+/// What whoever changes the pool needs. It is held, too, by whoever writes into the regions what is
+/// known of a node, so that nobody writes under a number that has changed hands.
+pub struct Order {
+    /// The last generation given out.
+    generation: u32,
+    /// The generation under which each number was given back.
+    vacated: [u32; NODES_MAX],
+    /// A placement from outside, a byte a slot: number + 1, 0 nobody.
+    given: Option<Box<[u8]>>,
+    /// What the placement in force was made from: the hash of each node that has a share.
+    names: [Option<u64>; NODES_MAX],
+    /// The placement in force.
+    placed: Box<[u8]>,
+}
+
+impl Pool {
+    /// The nodes of the settings.
+    ///
+    /// # Errors
+    ///
+    /// One that is part of this process cannot be made.
+    pub fn of(addrs: &[NodeAddr]) -> Result<Pool, Failure> {
+        let mut order = Order {
+            generation: 0,
+            vacated: [0; NODES_MAX],
+            given: None,
+            names: [None; NODES_MAX],
+            placed: vec![0; SLOTS].into(),
+        };
+        let mut seats = [const { None }; NODES_MAX];
+        for (number, (seat, addr)) in seats.iter_mut().zip(addrs).enumerate() {
+            let (who, place) = ((addr.clone(), Origin::Settings), place_of(addr)?);
+            *seat = Some(Arc::new(Node::new(number, order.next(), who, place)));
+        }
+        Ok(Pool {
+            seats: RwLock::new(seats),
+            order: Mutex::new(order),
+            changes: AtomicU64::new(1),
+        })
+    }
+
+    /// Those that are in it, in the order of their numbers.
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        self.seats.read().iter().flatten().cloned().collect()
+    }
+
+    /// The one that is shown by this address.
+    pub fn find(&self, shown: &str) -> Option<Arc<Node>> {
+        let seats = self.seats.read();
+        let mut nodes = seats.iter().flatten();
+        nodes.find(|node| node.shown == shown).cloned()
+    }
+
+    /// Whether it is made of just these, as far as people brought them.
+    pub fn is(&self, addrs: &[NodeAddr]) -> bool {
+        let nodes = self.nodes();
+        let mut brought = nodes.iter().filter(|node| !node.is_of_a_name());
+        brought.clone().count() == addrs.len() && brought.all(|node| addrs.contains(&node.addr))
+    }
+
+    /// Moves whenever a node comes or goes, or lives at another address.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+}
+
+impl Order {
+    fn next(&mut self) -> u32 {
+        self.generation += 1;
+        self.generation
+    }
+}
+
+/// Where a node is; one that is to be part of this process is started.
+fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
+    let (host, port, password) = match addr.clone() {
+        NodeAddr::Memnode { host, port } => (host, port, None),
+        NodeAddr::Redis {
+            host,
+            port,
+            password,
+        } => (host, port, password),
+        NodeAddr::Embedded { bytes } => {
+            return embedded::start(bytes).map(|(target, stopper)| (target, Some(stopper)));
+        }
+    };
+    let target = Target {
+        host,
+        port,
+        password,
+    };
+    Ok((target, None))
+}
+
+impl Session {
+    /// Takes a node in. It gets its share when it has answered its first probe; one that was being
+    /// drained gets it back.
+    ///
+    /// # Errors
+    ///
+    /// `Known`, `Full`, `Failed`.
+    pub fn add_node(&self, addr: &NodeAddr, origin: Origin) -> Result<Arc<Node>, Refusal> {
+        if let Some(known) = self.pool.find(&addr.to_string()) {
+            if !known.is_draining.swap(false, Ordering::Relaxed) {
+                return Err(Refusal::Known);
+            }
+            self.place_where_needed();
+            return Ok(known);
+        }
+        if self.pool.nodes().len() >= NODES_MAX {
+            return Err(Refusal::Full);
+        }
+        let place = place_of(addr).map_err(Refusal::Failed)?;
+        let mut order = self.pool.order.lock();
+        if self.pool.find(&addr.to_string()).is_some() {
+            return Err(Refusal::Known);
+        }
+        // The number that has been free the longest.
+        let free = {
+            let seats = self.pool.seats.read();
+            let free = (0..NODES_MAX).filter(|number| seats[*number].is_none());
+            free.min_by_key(|number| order.vacated[*number])
+        };
+        let number = free.ok_or(Refusal::Full)?;
+        let node = Node::new(number, order.next(), (addr.clone(), origin), place);
+        let node = Arc::new(node);
+        tracing::info!(node = %node.shown, number, "joins the pool");
+        self.pool.seats.write()[number] = Some(Arc::clone(&node));
+        for domain in self.domains() {
+            node.introduce(&domain);
+        }
+        self.announce_change(&order);
+        Ok(node)
+    }
+
+    /// Lets a node go, at once: its share goes to the others, its blocks are not asked for again.
+    ///
+    /// # Errors
+    ///
+    /// `Last` (unless another address will bring others), `Unknown`.
+    pub fn remove_node(&self, node: &Node) -> Result<(), Refusal> {
+        let mut order = self.pool.order.lock();
+        let is_another = |other: &Arc<Node>| other.number != node.number && !other.is_draining();
+        let stands_alone = !self.pool.nodes().iter().any(is_another);
+        if stands_alone && !node.is_of_a_name() {
+            return Err(Refusal::Last);
+        }
+        if node.is_gone.swap(true, Ordering::Relaxed) {
+            return Err(Refusal::Unknown);
+        }
+        tracing::info!(node = %node.shown, "leaves the pool");
+        self.pool.seats.write()[node.number] = None;
+        self.place_now(&mut order);
+        let generation = order.next();
+        order.vacated[node.number] = generation;
+        for domain in self.domains() {
+            let record = domain.node(node.number);
+            record.begin(generation, NodeState::Absent);
+            domain.good_probes[node.number].store(0, Ordering::Relaxed);
+        }
+        self.announce_change(&order);
+        drop(order);
+        node.wake();
+        Ok(())
+    }
+
+    /// Lets the others take over a node's share; it stays, for what it still holds.
+    ///
+    /// # Errors
+    ///
+    /// `Last`.
+    pub fn drain_node(&self, node: &Node) -> Result<(), Refusal> {
+        let mut order = self.pool.order.lock();
+        let takes = |other: &Arc<Node>| other.number != node.number && !other.is_draining();
+        if !self.pool.nodes().iter().any(takes) {
+            return Err(Refusal::Last);
+        }
+        node.is_draining.store(true, Ordering::Relaxed);
+        self.place_now(&mut order);
+        Ok(())
+    }
+
+    /// Places the slots as somebody else says (a byte each: number of the node + 1, 0 nobody), or
+    /// by rendezvous hashing again.
+    #[allow(dead_code)]
+    pub fn place_given(&self, given: Option<Box<[u8]>>) {
+        let mut order = self.pool.order.lock();
+        order.given = given.filter(|given| given.len() == SLOTS);
+        order.names = [None; NODES_MAX];
+        self.place_now(&mut order);
+    }
+
+    /// Places the slots anew if a node has gone for good or has come (`tend`, keepers).
+    pub fn place_where_needed(&self) {
+        self.place_now(&mut self.pool.order.lock());
+    }
+
+    /// A domain that was just made: nodes and placement. Nodes stay as they are until the guard is
+    /// dropped, so that the domain is not left out of a change.
+    pub fn furnish(&self, domain: &Domain) -> MutexGuard<'_, Order> {
+        let mut order = self.pool.order.lock();
+        for node in self.pool.nodes() {
+            node.introduce(domain);
+        }
+        let header = domain.region.header();
+        header
+            .pool_changes
+            .store(self.pool.changes(), Ordering::Release);
+        self.place_now(&mut order);
+        place(domain, &order.placed);
+        order
+    }
+
+    /// Calls `write` for every domain, unless the node has left the pool.
+    pub fn of_member(&self, node: &Node, write: impl Fn(&Domain)) {
+        let _order = self.pool.order.lock();
+        if !node.is_gone() {
+            self.domains().iter().for_each(|domain| write(domain));
+        }
+    }
+
+    fn place_now(&self, order: &mut Order) {
+        let nodes = self.pool.nodes();
+        let mut names = [None; NODES_MAX];
+        for node in nodes.iter().filter(|node| node.takes_share()) {
+            names[node.number] = Some(node.name_hash);
+        }
+        let target = match &order.given {
+            Some(given) => {
+                let is_there = |byte: u8| {
+                    nodes
+                        .iter()
+                        .any(|node| node.number + 1 == usize::from(byte))
+                };
+                let known = |byte: &u8| if is_there(*byte) { *byte } else { 0 };
+                given.iter().map(known).collect()
+            }
+            None if names == order.names => return,
+            None => target_of(&names),
+        };
+        order.names = names;
+        if target != order.placed {
+            order.placed = target;
+            for domain in self.domains() {
+                place(&domain, &order.placed);
+            }
+        }
+    }
+
+    /// Tells processes and drains that connections may be of no use any more.
+    fn announce_change(&self, _held: &Order) {
+        let changes = self.pool.changes.fetch_add(1, Ordering::AcqRel) + 1;
+        for domain in self.domains() {
+            let header = domain.region.header();
+            header.pool_changes.store(changes, Ordering::Release);
+        }
+    }
+}
+
+/// Where each slot belongs by rendezvous hashing.
+fn target_of(names: &[Option<u64>; NODES_MAX]) -> Box<[u8]> {
+    let byte = |slot| rendezvous(names, slot).map_or(0, |node| node as u8 + 1);
+    (0..SLOTS).map(byte).collect()
+}
+
+/// Brings a placement into a region.
+fn place(domain: &Domain, placed: &[u8]) {
+    let nodes = domain.region.nodes();
+    let before = nodes.shares();
+    let mut kept = [0_u64; NODES_MAX];
+    for (slot, byte) in placed.iter().enumerate() {
+        let node = usize::from(*byte).checked_sub(1);
+        if node.is_some() && nodes.node_of(slot) == node {
+            node.and_then(|node| kept.get_mut(node))
+                .into_iter()
+                .for_each(|kept| *kept += 1);
+        }
+    }
+    nodes.place(|slot| usize::from(placed[slot]).checked_sub(1));
+    // What lies on a node under a slot that is not its own any more is never asked for.
+    for (record, (before, kept)) in nodes.records.iter().zip(before.iter().zip(kept)) {
+        let blocks = record.blocks.load(Ordering::Relaxed);
+        let left = u128::from(blocks) * u128::from(kept) / u128::from((*before).max(1));
+        let left = u64::try_from(left).unwrap_or(blocks);
+        record.blocks.store(left, Ordering::Relaxed);
+    }
+}
