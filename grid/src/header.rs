@@ -8,11 +8,12 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
 /// Bumped whenever a byte of the layout, or the meaning of one, changes.
 ///
 /// History, newest first:
+/// * 5: keys with hash tags; readers count the answers that sent them elsewhere.
 /// * 4: `pool_changes`, and the generation of a node's record.
 /// * 3: `disk_alone_ns`.
 /// * 2: words that processes write have a cache line of their own.
 /// * 1: the first layout.
-pub const LAYOUT_VERSION: u64 = 4;
+pub const LAYOUT_VERSION: u64 = 5;
 /// The session stops serving when the heartbeat is older than this.
 pub const HEARTBEAT_MAX_MS: u64 = 700;
 
@@ -87,6 +88,8 @@ pub struct Header {
     /// Smoothed latency of a device read while the kernel served all of a file's reads, in
     /// nanoseconds: what the device takes when the nodes relieve it of nothing.
     pub disk_alone_ns: AtomicU64,
+    /// Answers that sent a reader to another node of a cluster: the slot map is stale.
+    pub moved: AtomicU64,
 }
 
 #[cfg(not(feature = "model"))]

@@ -127,7 +127,7 @@ words! {
         NoSocket = "no_socket",
         /// The node answered that it does not hold the block.
         Missing = "missing",
-        /// The answer was not a block: an error, or not RESP.
+        /// The answer was no answer to the question, or not RESP.
         Protocol = "protocol",
         /// The envelope did not prove the block.
         Envelope = "envelope",
@@ -137,6 +137,10 @@ words! {
         BadBuffer = "bad_buffer",
         /// A panic in the shim, caught before any side effect.
         Panic = "panic",
+        /// The cluster has given the block's slot to another node, or is about to.
+        Moved = "moved",
+        /// The node answered with an error: it is loading, its cluster does not stand, ...
+        Refused = "refused",
     }
 }
 

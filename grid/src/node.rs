@@ -141,10 +141,17 @@ pub struct Nodes<'a> {
 }
 
 impl Nodes<'_> {
-    /// The slot of the extent that `block` of a file lies in.
+    /// The slot of the extent that `block` of a file lies in. `file_hash` has the session's salt
+    /// mixed in (`wire::Keys::salt`): keys tell the slot.
     pub fn slot_of(file_hash: u64, block: u64, log2: u8) -> usize {
         let extent = block >> EXTENT_LOG2.saturating_sub(log2);
         block_hash(file_hash ^ 0x5851_F42D_4C95_7F2D, extent) as usize % SLOTS
+    }
+
+    /// How many of `count` blocks from `first` on lie in the extent of the first.
+    pub fn blocks_within_extent(first: u64, count: u64, log2: u8) -> u64 {
+        let extent = 1 << EXTENT_LOG2.saturating_sub(log2);
+        count.min(extent - first % extent)
     }
 
     /// The node that a slot is placed on.
@@ -245,5 +252,8 @@ mod tests {
     fn neighbouring_blocks_share_an_extent() {
         assert_eq!(Nodes::slot_of(5, 0, 13), Nodes::slot_of(5, 127, 13));
         assert_ne!(Nodes::slot_of(5, 0, 13), Nodes::slot_of(5, 128, 13));
+        assert_eq!(Nodes::blocks_within_extent(0, 128, 13), 128);
+        assert_eq!(Nodes::blocks_within_extent(127, 5, 13), 1);
+        assert_eq!(Nodes::blocks_within_extent(256, 5, 13), 5);
     }
 }

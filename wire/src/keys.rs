@@ -2,25 +2,31 @@
 //!
 //! The hook server draws 32 random bytes and hands them to the processes of the session; each
 //! process derives its own [`Keys`] from them once. A memory node never sees any of it: it sees
-//! 16 bytes of pseudo-random key and a value it can neither link to a file nor alter unnoticed.
+//! a key of which 12 bytes are pseudo-random and 4 tell the slot, and a value that it can neither
+//! link to a file nor alter unnoticed.
 //!
-//! Three independent keys come out of one secret (AES-256 of distinct constants):
+//! Independent keys come out of one secret (AES-256 of distinct constants):
 //!
-//! * `name`: AES-256, names blocks: `wire_key = CBC-MAC(name, id)`. CBC-MAC is a PRF as long as all
-//!   inputs have one length, and they do: [`crate::block::ENCODED_BYTES`].
+//! * `name`: AES-256, names blocks: `wire_key = {ab} CBC-MAC(name, id)`, the MAC cut to 12 bytes,
+//!   `{ab}` the place of the block ([`crate::hash_tag`]). CBC-MAC is a PRF as long as all inputs
+//!   have one length, and they do: [`crate::block::ENCODED_BYTES`].
 //! * `hash`: POLYVAL, compresses id, header and payload to 16 bytes (in `envelope`).
 //! * `tag`: AES-256, turns that hash into the tag (in `envelope`).
+//! * `salt`: 8 bytes that go into the slot of an extent.
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes256Enc, Block};
 use polyval::Polyval;
 
 use crate::block::{BlockId, Domain};
+use crate::hash_tag;
 
 /// Size of a session's secret in bytes.
 pub const SECRET_BYTES: usize = 32;
 
-/// Size of the key of a block on a memory node, in bytes.
+/// Size of the key of a block on a memory node, in bytes: 4 of hash tag, 12 pseudo-random. Among
+/// 2^30 blocks two of the same slot share a key once in 2^51 sessions or so, and then they cost
+/// each other misses: what comes back proves which block it is.
 pub const KEY_BYTES: usize = 16;
 
 /// The derived keys of one session in one credential domain: round keys and powers, precomputed.
@@ -36,6 +42,8 @@ pub struct Keys {
     pub(crate) hash: Polyval,
     /// Turns a hash into a tag.
     pub(crate) tag: Aes256Enc,
+    /// Goes into the hash that places an extent on a slot.
+    salt: u64,
 }
 
 impl core::fmt::Debug for Keys {
@@ -55,13 +63,22 @@ impl Keys {
             name: Aes256Enc::new(&two_blocks(&root, b'n').into()),
             hash: Polyval::new(&one_block(&root, b'h', 0).into()),
             tag: Aes256Enc::new(&two_blocks(&root, b't').into()),
+            salt: salt_of(&one_block(&root, b's', 0)),
         }
     }
 
-    /// The key of a block on a memory node: pseudo-random in the whole id, so never reused,
-    /// unguessable, and telling nothing about the file.
+    /// What is mixed into the hash of a file before an extent of it is placed on a slot: keys tell
+    /// the slot, and without this a node that knows a file's identity could tell its extents.
     #[must_use]
-    pub fn wire_key(&self, id: &BlockId) -> [u8; KEY_BYTES] {
+    pub fn salt(&self) -> u64 {
+        self.salt
+    }
+
+    /// The key of a block on a memory node. Its first bytes are a hash tag that places it on `slot`
+    /// of a Redis Cluster (the lower 14 bits count); the rest is pseudo-random in the whole id, so
+    /// never reused, unguessable, and telling nothing about the file.
+    #[must_use]
+    pub fn wire_key(&self, id: &BlockId, slot: usize) -> [u8; KEY_BYTES] {
         let mut state = Block::default();
         for chunk in id.encode(Domain::WireKey).chunks_exact(KEY_BYTES) {
             for (byte, input) in state.iter_mut().zip(chunk) {
@@ -69,8 +86,18 @@ impl Keys {
             }
             self.name.encrypt_block(&mut state);
         }
-        state.0
+        let mut key = state.0;
+        for (byte, tag) in key.iter_mut().zip(hash_tag::of_slot(slot)) {
+            *byte = tag;
+        }
+        key
     }
+}
+
+fn salt_of(block: &[u8; 16]) -> u64 {
+    block
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// 32 bytes of key for one purpose.
@@ -96,6 +123,7 @@ fn one_block(root: &Aes256Enc, purpose: u8, counter: u8) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash_tag::TAG_BYTES;
     use proptest::prelude::*;
     use std::format;
 
@@ -146,12 +174,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_a_tag_and_pseudo_random_bytes() {
+        let keys = Keys::derive(&[1; 32]);
+        let (here, there) = (keys.wire_key(&ID, 5), keys.wire_key(&ID, 6));
+        assert_eq!(here[..TAG_BYTES], hash_tag::of_slot(5));
+        assert_eq!(there[..TAG_BYTES], hash_tag::of_slot(6));
+        assert_eq!(here[TAG_BYTES..], there[TAG_BYTES..]);
+    }
+
+    #[test]
     fn any_flipped_bit_of_the_id_gives_another_wire_key() {
         let keys = Keys::derive(&[1; 32]);
         for bit in 0..6 * 64 + 8 {
             assert_ne!(
-                keys.wire_key(&ID),
-                keys.wire_key(&flip_id(&ID, bit)),
+                keys.wire_key(&ID, 0),
+                keys.wire_key(&flip_id(&ID, bit), 0),
                 "bit {bit}"
             );
         }
@@ -162,7 +199,7 @@ mod tests {
         fn another_session_uses_other_wire_keys(secret: [u8; 32], other: [u8; 32]) {
             prop_assume!(secret != other);
             let (ours, theirs) = (Keys::derive(&secret), Keys::derive(&other));
-            prop_assert_ne!(ours.wire_key(&ID), theirs.wire_key(&ID));
+            prop_assert_ne!(ours.wire_key(&ID, 9), theirs.wire_key(&ID, 9));
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! * [`BlockId`]: which block of which file, at which version.
 //! * [`Keys`]: what a session knows and a memory node does not. Names blocks, seals and opens them.
+//! * [`hash_tag`]: the bytes that place a key on a slot of a Redis Cluster.
 //! * [`EnvelopeError`]: why a value that came back from a node is not what it should be.
 //! * [`resp`]: requests encoded into a caller's buffer, replies and requests parsed in place.
 
@@ -27,6 +28,7 @@ extern crate std;
 
 mod block;
 mod envelope;
+pub mod hash_tag;
 mod keys;
 pub mod resp;
 

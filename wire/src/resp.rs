@@ -1,7 +1,8 @@
-//! RESP, the protocol of Redis: the three sides of it that ramgrid needs.
+//! RESP, the protocol of Redis: the sides of it that ramgrid needs.
 //!
 //! * [`encode`]: requests into a caller's buffer (shim, hook server).
 //! * [`reply`]: the head of a reply, in place (shim, hook server).
+//! * [`refusal`]: what an error reply means (shim, hook server).
 //! * [`request`]: requests as they trickle in, in place, with limits (memnode).
 //!
 //! Only GET, MGET, SET and DEL travel on the data path, so that any Redis or Valkey can stand in
@@ -10,6 +11,7 @@
 pub mod encode;
 mod inline;
 pub mod number;
+pub mod refusal;
 pub mod reply;
 pub mod request;
 

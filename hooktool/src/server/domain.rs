@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use grid::local::{Local, WAYS};
-use grid::node::{NODES_MAX, NodeRecord};
+use grid::node::{NODES_MAX, NodeRecord, Nodes};
 use grid::ops::Op;
+use grid::refresh::Refresh;
 use grid::region::Region;
 use grid::sync::{AtomicU64, Ordering};
 use parking_lot::Mutex;
@@ -150,6 +151,12 @@ impl Domain {
     /// The record of a node in this region.
     pub fn node(&self, number: usize) -> &'static NodeRecord {
         &self.region.nodes().records[number]
+    }
+
+    /// The slot that a block on its way to a node is placed on.
+    pub fn slot_of(&self, refresh: &Refresh) -> usize {
+        let hash = refresh.ident.hash() ^ self.keys.salt();
+        Nodes::slot_of(hash, refresh.block, refresh.log2)
     }
 
     /// Mean size of the blocks pushed so far, in bytes; 8 KiB before the first.

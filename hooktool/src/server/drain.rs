@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use grid::ident::block_hash;
 use grid::index::Held;
 use grid::layout::BLOCK_LOG2_MIN;
-use grid::node::{NodeState, Nodes};
+use grid::node::NodeState;
 use grid::refresh::Refresh;
 use grid::sync::Ordering;
 use grid::writes::{look_block, look_file};
@@ -168,8 +168,7 @@ fn lane_of(domain: &Domain, refresh: &Refresh) -> Option<usize> {
         return None;
     }
     let nodes = domain.region.nodes();
-    let slot = Nodes::slot_of(refresh.ident.hash(), refresh.block, refresh.log2);
-    let number = nodes.node_of(slot)?;
+    let number = nodes.node_of(domain.slot_of(refresh))?;
     (nodes.records.get(number)?.state() == NodeState::Up).then_some(number)
 }
 
@@ -270,7 +269,8 @@ impl Lane {
         let (head, rest) = request.split_at_mut(head_bytes);
         let (envelope, rest) = rest.split_at_mut(HEADER_BYTES);
         let (payload, tail) = rest.split_at_mut(payload_bytes);
-        let written = encode_set_head(head, &domain.keys.wire_key(&id), value_bytes);
+        let key = &domain.keys.wire_key(&id, domain.slot_of(&refresh));
+        let written = encode_set_head(head, key, value_bytes);
         debug_assert_eq!(written, Some(head_bytes));
         super::sys::copy_refresh(&domain.region, slot, payload);
         envelope.copy_from_slice(&domain.keys.seal(&id, payload));

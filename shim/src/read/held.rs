@@ -7,7 +7,7 @@
 
 use grid::header::switch;
 use grid::names::{Bypass, Counter};
-use grid::node::{NodeState, Nodes};
+use grid::node::NodeState;
 use grid::refresh::Refresh;
 
 use super::fill::{HOPE_NS, first_refresh, is_worth_it, offer};
@@ -153,7 +153,7 @@ pub fn look_up(member: Member, request: Request, word: Word) -> Option<Range> {
     let target = Target::find(member, request, word).ok()?;
     let (index, nodes) = (member.region().index(), member.region().nodes());
     let is_up = |block| {
-        let slot = Nodes::slot_of(target.hash, block, target.log2);
+        let slot = target.slot_of(member, block);
         let node = nodes.node_of(slot);
         node.is_some_and(|node| nodes.records[node].state() == NodeState::Up)
     };

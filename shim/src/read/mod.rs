@@ -4,6 +4,7 @@
 //! Every path that ends at the kernel has a named reason, counted. Nothing here has a side effect
 //! that the target could see before the answer is complete.
 
+mod answer;
 mod direct;
 mod fill;
 pub mod held;

@@ -12,9 +12,10 @@ use grid::header::switch;
 use grid::names::{Counter, Fallback};
 use grid::node::NodeRecord;
 use grid::sync::Ordering;
-use wire::resp::reply::{Head, parse_head};
+use wire::resp::refusal::Refusal;
 
 use super::Request;
+use super::answer::{ABSENT, Payloads, Progress, Scan};
 use super::target::{BLOCKS_MAX, Target};
 use super::{local, to_ns};
 use crate::session::{self, Member};
@@ -29,9 +30,6 @@ const SPIN_US: u64 = 120;
 const PROMOTE_BYTES: u64 = 128 * 1024;
 /// Heat at which a block is worth keeping locally or promoting: it was fetched before.
 const HOT: u32 = 1;
-
-/// Where the payload of each block lies in the receive buffer.
-type Payloads = [u32; BLOCKS_MAX];
 
 /// Fetches, proves and delivers.
 pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize, Fallback> {
@@ -49,10 +47,7 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
     match exchange(member, &connection, target, start, &mut payloads) {
         Ok(()) => {}
         Err(reason) => {
-            if reason != Fallback::Missing {
-                blame(member, connection.node(), reason != Fallback::Deadline);
-                connection.discard();
-            }
+            settle(member, connection, reason);
             return Err(reason);
         }
     }
@@ -69,6 +64,24 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
     deliver(request, target, connection.buffer, &payloads);
     keep_or_promote(member, request, target, connection.buffer, &payloads);
     Ok(target.len as isize)
+}
+
+/// What a failed exchange means for the node and the connection, which is in step after a whole
+/// answer of whatever kind.
+#[cold]
+fn settle(member: Member, connection: Connection, reason: Fallback) {
+    match reason {
+        Fallback::Missing => {}
+        Fallback::Moved => {
+            member.header().moved.fetch_add(1, Ordering::Relaxed);
+        }
+        // Not asked again and again while it is loading, say.
+        Fallback::Refused => blame(member, connection.node(), false),
+        _ => {
+            blame(member, connection.node(), reason != Fallback::Deadline);
+            connection.discard();
+        }
+    }
 }
 
 /// Counts a failure of the node, for everybody; of none if its number has changed hands meanwhile.
@@ -95,7 +108,7 @@ fn exchange(
         return Err(Fallback::Connection);
     }
     let mut have = 0;
-    let mut scan = Scan::new(target.count as usize);
+    let mut scan = Scan::new(target.count as usize, target.count_of_first_slot());
     let mut is_late = false;
     loop {
         // Whoever was kept from running past the deadline still gets an answer that is here, whole.
@@ -111,27 +124,40 @@ fn exchange(
             Progress::Broken => return Err(Fallback::Protocol),
         }
     }
-    match scan.missing {
-        0 => Ok(()),
-        _ => {
+    match (scan.refusal, scan.missing) {
+        (None, 0) => Ok(()),
+        (None, _) => {
             forget_missing(member, target, payloads);
             Err(Fallback::Missing)
         }
+        (Some(Refusal::Moved), _) => Err(Fallback::Moved),
+        (Some(_), _) => Err(Fallback::Refused),
     }
 }
 
+/// One GET, or one MGET for each slot: a cluster takes no question about two.
 #[inline(never)]
 fn encode(member: Member, target: &Target, buffer: &mut [u8]) -> Option<usize> {
     let keys = &member.joined.keys;
+    let mut slot = target.slot_of(member, target.first);
     if target.count == 1 {
-        let key = keys.wire_key(&target.block_id(target.first, target.versions[0]));
+        let key = keys.wire_key(&target.block_id(target.first, target.versions[0]), slot);
         return wire::resp::encode_get(buffer, &key);
     }
+    let within = target.count_of_first_slot();
     let mut names = [[0u8; wire::KEY_BYTES]; BLOCKS_MAX];
-    for (name, (block, version)) in names.iter_mut().zip(target.blocks()) {
-        *name = keys.wire_key(&target.block_id(block, version));
+    for (nth, (name, (block, version))) in names.iter_mut().zip(target.blocks()).enumerate() {
+        if nth == within {
+            slot = target.slot_of(member, block);
+        }
+        *name = keys.wire_key(&target.block_id(block, version), slot);
     }
-    wire::resp::encode_mget(buffer, &names[..target.count as usize])
+    let (first, second) = names[..target.count as usize].split_at_checked(within)?;
+    let len = wire::resp::encode_mget(buffer, first)?;
+    if second.is_empty() {
+        return Some(len);
+    }
+    Some(len + wire::resp::encode_mget(buffer.get_mut(len..)?, second)?)
 }
 
 /// Microseconds left of the deadline of a whole answer that was asked for at `start`: bytes that
@@ -176,81 +202,6 @@ fn wait(
             Err(Errno(libc::EAGAIN | libc::EINTR)) => return Err(Fallback::Deadline),
             Err(_) => return Err(Fallback::Connection),
         }
-    }
-}
-
-/// How far an answer has been understood.
-struct Scan {
-    at: usize,
-    next: usize,
-    count: usize,
-    in_array: bool,
-    missing: usize,
-}
-
-enum Progress {
-    More,
-    Done,
-    Broken,
-}
-
-/// Marks a block that the node does not hold.
-const ABSENT: u32 = u32::MAX;
-
-impl Scan {
-    fn new(count: usize) -> Scan {
-        Scan {
-            at: 0,
-            next: 0,
-            count,
-            in_array: count == 1,
-            missing: 0,
-        }
-    }
-
-    fn advance(&mut self, bytes: &[u8], payloads: &mut Payloads) -> Progress {
-        while self.next < self.count {
-            let Some(rest) = bytes.get(self.at..) else {
-                return Progress::More;
-            };
-            let (head, used) = match parse_head(rest) {
-                Ok(Some(parsed)) => parsed,
-                Ok(None) => return Progress::More,
-                Err(_) => return Progress::Broken,
-            };
-            match (head, self.in_array) {
-                (Head::Array(count), false) if count == self.count => {
-                    self.in_array = true;
-                    self.at += used;
-                }
-                (Head::Nil, true) => {
-                    self.note(payloads, ABSENT);
-                    self.missing += 1;
-                    self.at += used;
-                }
-                (Head::Bulk(len), true) if len < BUFFER_BYTES => {
-                    let end = self.at + used + len + 2;
-                    if bytes.len() < end {
-                        return Progress::More;
-                    }
-                    self.note(payloads, (self.at + used) as u32);
-                    self.at = end;
-                }
-                _ => return Progress::Broken,
-            }
-        }
-        if bytes.len() == self.at {
-            Progress::Done
-        } else {
-            Progress::Broken
-        }
-    }
-
-    fn note(&mut self, payloads: &mut Payloads, offset: u32) {
-        if let Some(place) = payloads.get_mut(self.next) {
-            *place = offset;
-        }
-        self.next += 1;
     }
 }
 

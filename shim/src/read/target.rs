@@ -136,13 +136,23 @@ impl Target {
                 .all(|(block, version)| writes::block_unchanged(cells, self.hash, block, version))
     }
 
+    /// The slot of a block of the file.
+    pub fn slot_of(&self, member: Member, block: u64) -> usize {
+        let salt = member.joined.keys.salt();
+        Nodes::slot_of(self.hash ^ salt, block, self.log2)
+    }
+
+    /// How many blocks from the first on share its slot; the rest shares another one.
+    pub fn count_of_first_slot(&self) -> usize {
+        Nodes::blocks_within_extent(self.first, u64::from(self.count), self.log2) as usize
+    }
+
     /// The node of the first block; all blocks must be there.
     pub fn node(&self, member: Member) -> Option<usize> {
         let nodes = member.region().nodes();
-        let slot_of = |block| Nodes::slot_of(self.hash, block, self.log2);
-        let node = nodes.node_of(slot_of(self.first))?;
+        let node = nodes.node_of(self.slot_of(member, self.first))?;
         let last = self.first + u64::from(self.count) - 1;
-        (nodes.node_of(slot_of(last)) == Some(node)).then_some(node)
+        (nodes.node_of(self.slot_of(member, last)) == Some(node)).then_some(node)
     }
 
     /// Step 4: whether a node that is up is believed to hold every block.

@@ -6,11 +6,11 @@ use grid::attach::{Verdict, Want};
 use grid::files::RecordRef;
 use grid::ident::{FileIdent, block_hash};
 use grid::index::Held;
-use grid::node::NodeState;
+use grid::node::{NodeState, Nodes};
 use grid::refresh::Refresh;
 use grid::sync::Ordering;
 use grid::writes::{look_block, look_file};
-use wire::{BlockId, HEADER_BYTES, Keys};
+use wire::{BlockId, HEADER_BYTES, KEY_BYTES, Keys};
 
 use super::super::sys;
 use super::fake_node::FakeNode;
@@ -65,6 +65,12 @@ fn id_of(refresh: &Refresh) -> BlockId {
         epoch: refresh.epoch,
         version: refresh.version,
     }
+}
+
+fn key_of(keys: &Keys, refresh: &Refresh) -> [u8; KEY_BYTES] {
+    let hash = refresh.ident.hash() ^ keys.salt();
+    let slot = Nodes::slot_of(hash, refresh.block, refresh.log2);
+    keys.wire_key(&id_of(refresh), slot)
 }
 
 #[test]
@@ -136,7 +142,7 @@ fn a_block_left_in_a_slot_reaches_the_node_sealed_and_the_index() {
     });
     let keys = Keys::derive(&joined.region.header().secret_bytes());
     let value = node
-        .get(&keys.wire_key(&id_of(&refresh)))
+        .get(&key_of(&keys, &refresh))
         .expect("the node holds it");
     let (header, payload) = value.split_at(HEADER_BYTES);
     assert_eq!(payload, [0xAB; 8192]);
@@ -208,7 +214,7 @@ fn the_embedded_node_takes_blocks_and_wants_its_password() {
     });
     let keys = Keys::derive(&joined.region.header().secret_bytes());
     let mut request = [0; 64];
-    let key = keys.wire_key(&id_of(&refresh));
+    let key = key_of(&keys, &refresh);
     let length = wire::resp::encode_get(&mut request, &key).unwrap();
     let socket = &mut joined.sockets[0];
     socket.write_all(&request[..length]).unwrap();
