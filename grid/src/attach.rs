@@ -12,11 +12,12 @@ use crate::node::NODES_MAX;
 /// Bumped when a message changes.
 ///
 /// History, newest first:
+/// * 5: a process says whether it waits as rule O4 asks.
 /// * 4: a connection comes with the generation of its node.
 /// * 3: a member may ask to be looked at under a descriptor that it is about to close.
 /// * 2: regions are numbered; a process may move from one to another.
 /// * 1: the first messages.
-pub const ATTACH_VERSION: u32 = 4;
+pub const ATTACH_VERSION: u32 = 5;
 /// Largest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 256;
 /// Environment variable that names the session:
@@ -42,6 +43,9 @@ pub struct Hello {
     pub token: [u8; 16],
     /// What is wanted.
     pub want: Want,
+    /// Whether it may change files next, and waits for the answer as rule O4 asks. Who only reads
+    /// soon goes on without one, and asks again before its first change.
+    pub is_patient: bool,
     /// Name of the program (`/proc/self/comm`), zero padded.
     pub comm: [u8; 16],
 }
@@ -150,6 +154,7 @@ mod tests {
                 node: 3,
                 process: 9,
             },
+            is_patient: true,
             comm: *b"postgres\0\0\0\0\0\0\0\0",
         };
         let mut buffer = [0; MESSAGE_BYTES_MAX];

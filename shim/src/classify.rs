@@ -46,7 +46,7 @@ fn classify(fd: i32) -> Result<Word, Bypass> {
     let stat = sys::file::stat_fd(fd).map_err(|_| Bypass::NotRegular)?;
     eligible(fd, &stat)?;
     look_at_flags(fd)?;
-    let member = session::join().ok_or(Bypass::NotJoined)?;
+    let member = session::join_to_read().ok_or(Bypass::NotJoined)?;
     let found = record_of(member, &stat).ok_or(Bypass::TableFull)?;
     let record = member.region().files().record(found);
     // A direct read always waits for the device: there is nothing to find out first.
@@ -134,14 +134,14 @@ fn have_it_looked_at(member: Member, found: RecordRef, fd: i32) {
         fd: fd as u32,
         record: (found.index, found.generation),
     };
-    match crate::join::ask(config, want) {
-        Some(answer) => {
+    match crate::join::ask(config, want, false) {
+        Ok(answer) => {
             if let Some(region_fd) = answer.region_fd {
                 sys::socket::close(region_fd);
             }
             sockets::adopt(&answer);
         }
-        None => LOOK_AT_MS.store(now + LOOK_PAUSE_MS, Ordering::Relaxed),
+        Err(_) => LOOK_AT_MS.store(now + LOOK_PAUSE_MS, Ordering::Relaxed),
     }
 }
 

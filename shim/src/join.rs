@@ -12,9 +12,12 @@ use crate::session::Config;
 use crate::sys::socket::{self, DESCRIPTORS_MAX};
 use crate::sys::{self, Errno};
 
-/// Longest wait for the hook server when joining, in milliseconds, per direction. Longer than its
-/// heartbeat counts: who waited in vain may go on, for nobody is served any more (rule O2).
+/// Longest wait for the hook server of a process that is about to change a file, in milliseconds,
+/// per direction. Longer than its heartbeat counts: who waited in vain may go on, for nobody is
+/// served any more (rule O4).
 const JOIN_LIMIT_MS: u64 = HEARTBEAT_MAX_MS + 100;
+/// ... of a process that reads: it changes nothing, and asks again.
+pub const JOIN_TO_READ_LIMIT_MS: u64 = 100;
 /// Signals that may interrupt the wait.
 const INTERRUPTIONS_MAX: u32 = 16;
 /// Longest wait when only another socket or a look at a file is wanted: a read is waiting for it.
@@ -31,44 +34,66 @@ pub struct Answer {
     pub sockets: [Option<(i32, u32)>; grid::node::NODES_MAX],
 }
 
-/// Asks the hook server. `None`: it is not there, did not answer in time, refused, or is not who it
-/// should be.
-pub fn ask(config: &Config, want: Want) -> Option<Answer> {
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// None came in time: the hook server is stopped, or very busy.
+    Late,
+    /// It is not there, refused, or is not who it should be.
+    Refused,
+}
+
+/// Asks the hook server; `is_patient`: as long as rule O4 asks.
+pub fn ask(config: &Config, want: Want, is_patient: bool) -> Result<Answer, Unanswered> {
     let limit_ms = match want {
         Want::Socket { .. } | Want::Look { .. } => SOCKET_LIMIT_MS,
-        _ => JOIN_LIMIT_MS,
+        _ if is_patient => JOIN_LIMIT_MS,
+        _ => JOIN_TO_READ_LIMIT_MS,
     };
-    let fd = socket::connect_abstract(config.socket.get(..config.socket_len)?, limit_ms).ok()?;
-    let answer = converse(fd, config, want);
+    let name = config.socket.get(..config.socket_len);
+    let name = name.ok_or(Unanswered::Refused)?;
+    let fd = socket::connect_abstract(name, limit_ms).map_err(|error| match error {
+        Errno(libc::EAGAIN | libc::EINTR) => Unanswered::Late,
+        _ => Unanswered::Refused,
+    })?;
+    let answer = converse(fd, config, want, is_patient);
     socket::close(fd);
     answer
 }
 
-fn converse(fd: i32, config: &Config, want: Want) -> Option<Answer> {
-    let server_uid = socket::peer_uid(fd)?;
+fn converse(fd: i32, config: &Config, want: Want, is_patient: bool) -> Result<Answer, Unanswered> {
+    let server_uid = socket::peer_uid(fd).ok_or(Unanswered::Refused)?;
     if server_uid != 0 && server_uid != sys::geteuid() {
-        return None;
+        return Err(Unanswered::Refused);
     }
     let hello = Hello {
         version: ATTACH_VERSION,
         layout_version: LAYOUT_VERSION,
         token: config.token,
         want,
+        is_patient,
         comm: [0; 16],
     };
     let mut buffer = [0; MESSAGE_BYTES_MAX];
-    socket::send(fd, encode(&hello, &mut buffer)?).ok()?;
+    let hello = encode(&hello, &mut buffer).ok_or(Unanswered::Refused)?;
+    socket::send(fd, hello).map_err(|_| Unanswered::Refused)?;
     let mut descriptors = [-1; DESCRIPTORS_MAX];
-    let (len, count) = receive(fd, &mut buffer, &mut descriptors)?;
-    let descriptors = descriptors.get(..count)?;
-    let welcome = decode::<Welcome>(buffer.get(..len)?)
+    let received = receive(fd, &mut buffer, &mut descriptors);
+    // Of a side that was closed nothing is received: no bytes.
+    let (len, count) = received
+        .filter(|(len, _)| *len > 0)
+        .ok_or(Unanswered::Late)?;
+    let descriptors = descriptors.get(..count).unwrap_or(&[]);
+    let welcome = buffer
+        .get(..len)
+        .and_then(decode::<Welcome>)
         .filter(|welcome| welcome.token == config.token && welcome.version == ATTACH_VERSION)
         .filter(|welcome| !matches!(welcome.verdict, Verdict::Refused | Verdict::Version));
     let Some(welcome) = welcome else {
         descriptors.iter().for_each(|fd| socket::close(*fd));
-        return None;
+        return Err(Unanswered::Refused);
     };
-    Some(sort_descriptors(welcome, descriptors))
+    Ok(sort_descriptors(welcome, descriptors))
 }
 
 /// The answer, waited for. After this returns without one, the hook server cannot send one any

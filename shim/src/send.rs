@@ -118,7 +118,7 @@ fn consult(call: Call) -> Plan {
         return Plan::Pass;
     }
     let watch = |reason| Plan::Watch(Watch::begin(call.from, caller_offset(call), 1, reason));
-    let Some(member) = session::join().filter(|_| word.mode() == governor::SERVE) else {
+    let Some(member) = session::join_to_read().filter(|_| word.mode() == governor::SERVE) else {
         return watch(Bypass::PageCache);
     };
     let Some(start) = caller_offset(call) else {
@@ -233,7 +233,7 @@ fn learn(watch: Watch, result: isize) {
     let Some(word) = fdtable::get(watch.from).filter(|word| word.class() == Class::File) else {
         return;
     };
-    let Some(member) = session::join() else {
+    let Some(member) = session::join_to_read() else {
         return;
     };
     if let Some(counters) = member.counters() {

@@ -11,9 +11,9 @@ use grid::header::{Header, switch};
 use grid::names::Bypass;
 use grid::process::ProcessRecord;
 use grid::region::Region;
-use grid::sync::Ordering;
+use grid::sync::{AtomicU64, Ordering};
 
-use crate::join;
+use crate::join::{self, JOIN_TO_READ_LIMIT_MS, Unanswered};
 pub use crate::rooms::Joined;
 use crate::sys;
 use crate::sys::memory::ForkPage;
@@ -47,11 +47,17 @@ const BUSY: u64 = 1;
 const FAILED: u64 = 2;
 /// How long a thread waits for another one that is joining, in milliseconds: longer than that one
 /// waits for an answer.
-const WAIT_ROUNDS: u32 = 1000;
+const WAIT_ROUNDS: u64 = 1000;
 /// Between two attempts to register a fork child, in milliseconds.
 const RETRY_MS: u64 = 200;
 /// ... of a process for which the region has no record free.
 const RETRY_FULL_MS: u64 = 1000;
+/// Between the first two attempts to join beside a hook server that does not answer, in
+/// milliseconds; it doubles up to the second figure.
+const RETRY_LATE_MS: u64 = 1000;
+const RETRY_LATE_MAX_MS: u64 = 16_000;
+/// Attempts in a row that were not answered in time.
+static UNANSWERED: AtomicU64 = AtomicU64::new(0);
 
 /// A process's view of the session, registered: what every counted operation needs.
 #[derive(Clone, Copy)]
@@ -139,30 +145,77 @@ pub fn member() -> Option<Member> {
     Some(Member { joined, slot })
 }
 
-/// The membership, joining (or registering a fork child) if need be. `None`: not in a session, or
-/// the hook server would not have us.
+/// The membership of a process that is about to change something, joining (or registering a fork
+/// child) if need be, for which it waits as long as rule O4 asks, once. `None`: not in a session,
+/// or the hook server would not have us.
 pub fn join() -> Option<Member> {
+    enter(Purpose::Change)
+}
+
+/// The membership of a process that reads, joining if need be; it does not wait long for that.
+pub fn join_to_read() -> Option<Member> {
+    enter(Purpose::Read)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Read,
+    Change,
+}
+
+impl Purpose {
+    /// Whether to wait as rule O4 asks: not done yet, and something may be changed next.
+    fn is_patient(self, page: &ForkPage) -> bool {
+        self == Purpose::Change && page.waited.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[inline]
+fn enter(purpose: Purpose) -> Option<Member> {
     match member() {
-        Some(Member { slot: None, joined }) => register_child(joined),
-        None => first_join(),
+        Some(Member { slot: None, joined }) => register_child(joined, purpose),
+        None => first_join(purpose),
         registered => registered,
     }
 }
 
-fn first_join() -> Option<Member> {
+/// Whether a process that is in no region may ask for one now.
+pub fn may_ask() -> bool {
+    config().is_some_and(|config| {
+        let page = config.fork_page;
+        page.joining.load(Ordering::Relaxed) == NOBODY
+            && sys::monotonic_ms() >= page.retry_at_ms.load(Ordering::Relaxed)
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn first_join(purpose: Purpose) -> Option<Member> {
     let config = config()?;
     let page = config.fork_page;
+    let is_patient = || purpose.is_patient(page);
+    let too_early =
+        || !is_patient() && sys::monotonic_ms() < page.retry_at_ms.load(Ordering::Relaxed);
     if page.changing.load(Ordering::SeqCst) != 0
-        || sys::monotonic_ms() < page.retry_at_ms.load(Ordering::Relaxed)
+        || too_early()
         || is_shared_memory_child()
         || !may_move()
     {
         return None;
     }
-    for _ in 0..WAIT_ROUNDS {
+    let rounds = if is_patient() {
+        WAIT_ROUNDS
+    } else {
+        JOIN_TO_READ_LIMIT_MS
+    };
+    let mut is_mine = false;
+    for _ in 0..rounds {
         let joining = &page.joining;
         match joining.compare_exchange(NOBODY, BUSY, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => break,
+            Ok(_) => {
+                is_mine = true;
+                break;
+            }
             Err(FAILED) => return None,
             Err(_) => sys::sleep_ms(1),
         }
@@ -170,16 +223,31 @@ fn first_join() -> Option<Member> {
             return member();
         }
     }
-    let state = match rooms::current().is_some() || move_in(config) {
-        true => NOBODY,
-        false => FAILED,
-    };
-    page.joining.store(state, Ordering::Release);
+    // Whoever waited here beside one that got no answer does not ask once more.
+    let is_done = || rooms::current().is_some() || too_early();
+    if is_mine || is_patient() {
+        let state = match is_done() || move_in(config, is_patient()) {
+            true => NOBODY,
+            false => FAILED,
+        };
+        page.joining.store(state, Ordering::Release);
+    }
     member()
 }
 
-/// Asks for a region and moves in. False: none is to be had.
-fn move_in(config: &Config) -> bool {
+/// No answer came in time: the next attempt is put off, longer each time.
+fn ask_later(page: &ForkPage, was_patient: bool) {
+    let times = UNANSWERED.fetch_add(1, Ordering::Relaxed).min(8);
+    let pause_ms = (RETRY_LATE_MS << times).min(RETRY_LATE_MAX_MS);
+    let retry_at_ms = sys::monotonic_ms() + pause_ms;
+    page.retry_at_ms.store(retry_at_ms, Ordering::Relaxed);
+    if was_patient {
+        page.waited.store(1, Ordering::Relaxed);
+    }
+}
+
+/// Asks for a region and moves in. False: none is ever to be had.
+fn move_in(config: &Config, is_patient: bool) -> bool {
     let page = config.fork_page;
     let (place, is_first) = (rooms::place(), !rooms::were_used());
     // Once more, in this order: who changes credentials says so first, and moves out then.
@@ -190,8 +258,13 @@ fn move_in(config: &Config) -> bool {
         forget_parents();
     }
     let want = if is_first { Want::Join } else { Want::Move };
-    let Some(answer) = join::ask(config, want) else {
-        return false;
+    let answer = match join::ask(config, want, is_patient) {
+        Ok(answer) => answer,
+        Err(Unanswered::Late) => {
+            ask_later(page, is_patient);
+            return true;
+        }
+        Err(Unanswered::Refused) => return false,
     };
     let joined = join::open_region(&answer, place);
     adopt(config, &answer);
@@ -207,17 +280,19 @@ fn move_in(config: &Config) -> bool {
 
 /// A fork child has the region mapped but no record of its own yet. (So has a process for which
 /// there was no record.)
-fn register_child(joined: &'static Joined) -> Option<Member> {
+#[cold]
+#[inline(never)]
+fn register_child(joined: &'static Joined, purpose: Purpose) -> Option<Member> {
     let config = config()?;
     let page = config.fork_page;
     let member = Member { joined, slot: None };
     let now = sys::monotonic_ms();
-    let retry_at_ms = page.retry_at_ms.load(Ordering::Relaxed);
-    // Where files are owned the first question is always asked, and waited for: what this process
-    // writes may be owned in another region.
-    let is_due = retry_at_ms == 0 && member.header().is_on(switch::OWNS);
-    let too_early = now < retry_at_ms;
-    if too_early || !(is_due || member.header().is_alive(now)) || is_shared_memory_child() {
+    // Where files are owned, a child asks before it changes anything, and waits for the answer:
+    // what it writes may be owned in another region.
+    let is_due = purpose.is_patient(page) && member.header().is_on(switch::OWNS);
+    let too_early = now < page.retry_at_ms.load(Ordering::Relaxed);
+    let may_ask = !too_early && member.header().is_alive(now);
+    if !(is_due || may_ask) || is_shared_memory_child() {
         return Some(member);
     }
     let joining = &page.joining;
@@ -235,13 +310,16 @@ fn register_child(joined: &'static Joined) -> Option<Member> {
     }
     forget_parents();
     let domain = joined.domain;
-    match join::ask(config, Want::Fork { domain }) {
-        Some(answer) if answer.welcome.verdict == Verdict::Elsewhere => {
+    match join::ask(config, Want::Fork { domain }, is_due) {
+        Ok(answer) if answer.welcome.verdict == Verdict::Elsewhere => {
             leave();
             settled();
         }
-        Some(answer) => adopt(config, &answer),
-        None => page.retry_at_ms.store(now + RETRY_MS, Ordering::Relaxed),
+        Ok(answer) => adopt(config, &answer),
+        Err(_) => {
+            page.waited.fetch_or(u64::from(is_due), Ordering::Relaxed);
+            page.retry_at_ms.store(now + RETRY_MS, Ordering::Relaxed);
+        }
     }
     joining.store(NOBODY, Ordering::Release);
     self::member()
@@ -262,6 +340,8 @@ fn slot_of(answer: &join::Answer) -> Option<u16> {
 fn adopt(config: &Config, answer: &join::Answer) {
     crate::sockets::adopt(answer);
     let page = config.fork_page;
+    UNANSWERED.store(0, Ordering::Relaxed);
+    page.waited.store(1, Ordering::Relaxed);
     page.pid.store(sys::getpid() as u64, Ordering::Relaxed);
     let slot = slot_of(answer);
     if slot.is_none() {
@@ -340,6 +420,7 @@ pub fn leave() {
     rooms::move_out();
     page.process.store(0, Ordering::SeqCst);
     page.retry_at_ms.store(0, Ordering::Relaxed);
+    page.waited.store(0, Ordering::Relaxed);
     let (failed, nobody) = (FAILED, NOBODY);
     let _ = page
         .joining

@@ -253,13 +253,11 @@ fn ask_for_another(member: Member, node: usize) {
     {
         return;
     }
-    if let Some(answer) = crate::join::ask(
-        config,
-        Want::Socket {
-            node: node as u8,
-            process,
-        },
-    ) {
+    let want = Want::Socket {
+        node: node as u8,
+        process,
+    };
+    if let Ok(answer) = crate::join::ask(config, want, false) {
         if let Some(fd) = answer.region_fd {
             socket::close(fd);
         }

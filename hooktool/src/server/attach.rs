@@ -160,10 +160,14 @@ fn accept_all(session: &Session, listener: &OwnedFd, seats: &mut Vec<Seat>) -> b
 /// A peer that is not listened to any more, or has gone without a word. If it lives it may be a
 /// process of the session, which will go on by itself.
 fn turn_out(session: &Session, seat: &Seat) {
-    let is_in = |hello: &Hello| hello.want.is_of_a_member();
-    if !seat.hello.as_ref().is_some_and(is_in) && lives(seat) {
+    if seat.hello.as_ref().is_none_or(may_go_on) && lives(seat) {
         session.disown("a process that came to the door was not let in");
     }
+}
+
+/// Whether a process that gets no answer to this may go on and change files, as nobody's member.
+fn may_go_on(hello: &Hello) -> bool {
+    hello.is_patient && !hello.want.is_of_a_member()
 }
 
 /// Whether the peer, or another process under its number, lives.
@@ -246,7 +250,7 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
         *place = Some(*node);
     }
     let is_told = reply(seat, &answer, Some(&domain), &sockets);
-    if !is_told && !hello.want.is_of_a_member() && lives(seat) {
+    if !is_told && may_go_on(hello) && lives(seat) {
         session.disown("a process has not waited to be let in");
     }
     true

@@ -163,9 +163,11 @@ const LEFT_ALONE_READS: u64 = 64;
 
 /// The last of `LEFT_ALONE_READS` reads of a descriptor that is left alone.
 pub fn count_left_alone(fd: i32, word: Word) {
-    // Left alone while the process was in no region: now it may be in one.
+    // Left alone while the process was in no region: now it may be in one, or ask once more.
     match word.reason() {
-        Bypass::NotJoined if session::member().is_some() => fdtable::forget(fd),
+        Bypass::NotJoined if session::member().is_some() || session::may_ask() => {
+            fdtable::forget(fd)
+        }
         _ => fdtable::set(fd, word.with(0, 0, 0)),
     }
     if word.count() == 0 {
@@ -185,7 +187,7 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
     let Some(word) = fdtable::get(fd) else {
         return;
     };
-    let Some(member) = session::join() else {
+    let Some(member) = session::join_to_read() else {
         return;
     };
     let header = member.header();
@@ -229,7 +231,7 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
 /// have saved.
 #[cold]
 fn observed(request: Request, took: u64, result: isize, read_device: bool, why: Bypass) {
-    let (Some(word), Some(member)) = (fdtable::get(request.fd), session::join()) else {
+    let (Some(word), Some(member)) = (fdtable::get(request.fd), session::join_to_read()) else {
         return;
     };
     let header = member.header();
@@ -258,7 +260,7 @@ fn observed(request: Request, took: u64, result: isize, read_device: bool, why: 
 #[cold]
 #[inline(never)]
 fn consult(request: Request, word: Word) -> Plan {
-    let Some(member) = session::join() else {
+    let Some(member) = session::join_to_read() else {
         return Plan::Pass;
     };
     match Target::find(member, request, word) {

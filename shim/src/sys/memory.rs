@@ -112,6 +112,8 @@ pub struct ForkPage {
     pub changing: AtomicU64,
     /// Monotonic milliseconds before which a failed registration is not tried again.
     pub retry_at_ms: AtomicU64,
+    /// Not 0: an answer was had, or was waited for as rule O4 asks.
+    pub waited: AtomicU64,
 }
 
 /// Makes the page that a fork wipes; `None` where the kernel (before 4.14) cannot.

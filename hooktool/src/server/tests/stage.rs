@@ -167,6 +167,7 @@ pub fn converse(socket: &OwnedFd, token: &Token, want: Want) -> (Welcome, Vec<Ow
         layout_version: LAYOUT_VERSION,
         token: token.0,
         want,
+        is_patient: true,
         comm: [0; 16],
     };
     let mut buffer = [0; MESSAGE_BYTES_MAX];
