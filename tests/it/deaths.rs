@@ -11,5 +11,7 @@ mod init;
 mod liar;
 #[path = "deaths/node.rs"]
 mod node;
+#[path = "deaths/pool.rs"]
+mod pool;
 #[path = "deaths/rounds.rs"]
 mod rounds;

@@ -6,7 +6,7 @@
 //! * `attach`: lets processes in.            * `drain`: blocks to the nodes, one thread a region.
 //! * `reap`: releases the dead.              * `keeper`: health and connections, a thread a node.
 //! * `proofs`: stamps, names, globs.         * `viewers`: `hooktool ps`, `stats`, `node`, `off`.
-//! * `growth`: memory of the local cache.
+//! * `growth`: memory of the local cache.    * `moving`: blocks from node to node.
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
@@ -30,6 +30,7 @@ mod keeper;
 mod life;
 mod look;
 mod members;
+mod moving;
 mod nodes;
 mod orders;
 mod pool;
@@ -92,6 +93,10 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
     start_keepers(&session)?;
     duty(&session, "reap", reap::run)?;
     duty(&session, "proofs", proofs::run)?;
+    duty(&session, "moving", |session| {
+        session.set_mover(std::thread::current());
+        moving::run(session);
+    })?;
     duty(&session, "growth", move |session| mover.run(session))?;
     duty(&session, "attach", move |session| {
         attach::run(session, &attach)

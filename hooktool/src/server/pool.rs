@@ -7,14 +7,16 @@
 //! `nodes`. Why a number may change hands is in docs/design.md, section 15. Nothing here waits for
 //! a node.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use grid::node::{NODES_MAX, NodeState, SLOTS, rendezvous};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::domain::Domain;
 use super::embedded;
+use super::moving::Move;
 use super::nodes::{Node, Place};
 use super::session::Session;
 use crate::config::NodeAddr;
@@ -55,6 +57,8 @@ pub struct Pool {
     seats: RwLock<[Option<Arc<Node>>; NODES_MAX]>,
     order: Mutex<Order>,
     changes: AtomicU64,
+    /// The thread that takes blocks along with their slots.
+    mover: OnceLock<Thread>,
 }
 
 /// What whoever changes the pool needs. It is held, too, by whoever writes into the regions what is
@@ -66,9 +70,11 @@ pub struct Order {
     vacated: [u32; NODES_MAX],
     /// A placement from outside, a byte a slot: number + 1, 0 nobody.
     given: Option<Box<[u8]>>,
-    /// What the placement in force was made from: the hash of each node that has a share.
+    /// What `target` was made from: the hash of each node that is to have a share.
     names: [Option<u64>; NODES_MAX],
-    /// The placement in force.
+    /// Where each slot belongs.
+    target: Box<[u8]>,
+    /// Where it is.
     placed: Box<[u8]>,
 }
 
@@ -84,6 +90,7 @@ impl Pool {
             vacated: [0; NODES_MAX],
             given: None,
             names: [None; NODES_MAX],
+            target: vec![0; SLOTS].into(),
             placed: vec![0; SLOTS].into(),
         };
         let mut seats = [const { None }; NODES_MAX];
@@ -95,6 +102,7 @@ impl Pool {
             seats: RwLock::new(seats),
             order: Mutex::new(order),
             changes: AtomicU64::new(1),
+            mover: OnceLock::new(),
         })
     }
 
@@ -115,6 +123,13 @@ impl Pool {
         let nodes = self.nodes();
         let mut brought = nodes.iter().filter(|node| !node.is_of_a_name());
         brought.clone().count() == addrs.len() && brought.all(|node| addrs.contains(&node.addr))
+    }
+
+    /// There is something to be moved, or nothing any more.
+    pub fn wake_mover(&self) {
+        if let Some(mover) = self.mover.get() {
+            mover.unpark();
+        }
     }
 
     /// Moves whenever a node comes or goes, or lives at another address.
@@ -278,30 +293,86 @@ impl Session {
         }
     }
 
+    /// Finds out where each slot belongs. Slots of nodes that do not answer go there at once, the
+    /// others when the mover has taken their blocks along.
     fn place_now(&self, order: &mut Order) {
         let nodes = self.pool.nodes();
         let mut names = [None; NODES_MAX];
         for node in nodes.iter().filter(|node| node.takes_share()) {
             names[node.number] = Some(node.name_hash);
         }
-        let target = match &order.given {
-            Some(given) => {
-                let is_there = |byte: u8| {
-                    nodes
-                        .iter()
-                        .any(|node| node.number + 1 == usize::from(byte))
-                };
-                let known = |byte: &u8| if is_there(*byte) { *byte } else { 0 };
-                given.iter().map(known).collect()
-            }
-            None if names == order.names => return,
-            None => target_of(&names),
-        };
+        if let Some(given) = &order.given {
+            let is_there = |byte: u8| {
+                nodes
+                    .iter()
+                    .any(|node| node.number + 1 == usize::from(byte))
+            };
+            let known = |byte: &u8| if is_there(*byte) { *byte } else { 0 };
+            order.target = given.iter().map(known).collect();
+        } else if names != order.names {
+            order.target = target_of(&names);
+        }
         order.names = names;
-        if target != order.placed {
-            order.placed = target;
-            for domain in self.domains() {
-                place(&domain, &order.placed);
+        let mut answers = [false; NODES_MAX + 1];
+        for node in nodes.iter().filter(|node| node.is_up()) {
+            answers[node.number + 1] = order.given.is_none();
+        }
+        let (mut moved, mut waits) = (false, false);
+        for (placed, target) in order.placed.iter_mut().zip(&order.target) {
+            if placed == target {
+                continue;
+            }
+            // Who takes over has to answer, too: only then there is somebody to bring blocks to.
+            match answers[usize::from(*placed)] && answers[usize::from(*target)] {
+                true => waits = true,
+                false => (*placed, moved) = (*target, true),
+            }
+        }
+        if moved {
+            self.domains().iter().for_each(|d| place(d, &order.placed));
+        }
+        if waits {
+            self.pool.wake_mover();
+        }
+    }
+
+    /// Registers the mover.
+    pub fn set_mover(&self, thread: Thread) {
+        let _ = self.pool.mover.set(thread);
+    }
+
+    /// The next slots, at most so many, to be moved with their blocks.
+    pub fn next_move(&self, slots_max: usize) -> Option<Move> {
+        let order = self.pool.order.lock();
+        let pairs = order.placed.iter().zip(&order.target);
+        let (from, to) = pairs.clone().find(|(placed, target)| placed != target)?;
+        let seats = self.pool.seats.read();
+        let node = |byte: u8| seats.get(usize::from(byte).checked_sub(1)?)?.clone();
+        let wanted = pairs
+            .enumerate()
+            .filter(|(_, pair)| *pair == (from, to))
+            .map(|(slot, _)| slot);
+        Some(Move {
+            slots: wanted.take(slots_max).collect(),
+            from: node(*from)?,
+            to: node(*to)?,
+        })
+    }
+
+    /// Moves slots whose blocks have been brought, unless they belong elsewhere by now.
+    pub fn finish_move(&self, done: &Move) {
+        let mut order = self.pool.order.lock();
+        if done.from.is_gone() || done.to.is_gone() {
+            return;
+        }
+        let (from, to) = (done.from.number, done.to.number);
+        for &slot in &done.slots {
+            let pair = [order.placed[slot], order.target[slot]].map(usize::from);
+            if pair == [from + 1, to + 1] {
+                order.placed[slot] = order.target[slot];
+                for domain in self.domains() {
+                    domain.region.nodes().place_one(slot, Some(to));
+                }
             }
         }
     }
@@ -322,7 +393,7 @@ fn target_of(names: &[Option<u64>; NODES_MAX]) -> Box<[u8]> {
     (0..SLOTS).map(byte).collect()
 }
 
-/// Brings a placement into a region.
+/// Brings a placement into a region at once.
 fn place(domain: &Domain, placed: &[u8]) {
     let nodes = domain.region.nodes();
     let before = nodes.shares();

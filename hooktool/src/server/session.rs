@@ -395,6 +395,7 @@ impl Session {
         self.joined.ring();
         self.sockets.ring();
         self.wake_prover();
+        self.pool.wake_mover();
         for node in self.pool.nodes() {
             node.wake();
         }

@@ -1,0 +1,158 @@
+//! Nodes come, go and die under PostgreSQL: no transaction fails, the share of reads served falls
+//! by what the lost node held, and recovers.
+
+use harness::bed::Bed;
+use harness::both_modes;
+use harness::load::{prepare, under_load};
+use harness::mode::Mode;
+use harness::node::Node;
+use harness::postgres::Postgres;
+use harness::run::{run, wait_until};
+use harness::session::Hooked;
+use serde_json::Value;
+
+both_modes!(one_killed_one_added, drained_and_removed);
+
+/// How far the share of reads served may be from where it was and count as recovered.
+const RECOVERED: f64 = 0.05;
+
+/// What else than the lost share a kill may cost while it is noticed and under a load that writes.
+const BESIDES: f64 = 0.25;
+
+fn scene<'a>(bed: &'a Bed, nodes: &[Node]) -> (Postgres, Hooked<'a>) {
+    let mut postgres = Postgres::init(bed, true);
+    let mut hooked = bed.hooked().flag("--local", "0");
+    for node in nodes {
+        hooked = hooked.flag("--node", node.addr.to_string());
+    }
+    postgres.start(hooked.command(bed.path(), &postgres.server_words()));
+    prepare(&postgres);
+    wait_until("nearly all reads are served, by all nodes", || {
+        let list = list(bed, &hooked);
+        let all_hold = list.iter().all(|node| node["blocks"].as_u64() > Some(0));
+        served(&postgres, &hooked) > 0.9 && all_hold
+    });
+    (postgres, hooked)
+}
+
+/// The share of the reads of some thousand transactions that is served.
+fn served(postgres: &Postgres, hooked: &Hooked<'_>) -> f64 {
+    let count = || {
+        let stats = hooked.stats().expect("the session lives");
+        (stats.hits(), stats.count("reads"))
+    };
+    let before = count();
+    postgres.pgbench(&["-n", "-S", "-c", "2", "-t", "1000"]);
+    let after = count();
+    let reads = (after.1 - before.1).max(1);
+    (after.0 - before.0) as f64 / reads as f64
+}
+
+/// What `hooktool node list -j` says.
+fn list(bed: &Bed, hooked: &Hooked<'_>) -> Vec<Value> {
+    let listed = run(&mut bed.hooktool(&["node", "list", "-j", hooked.name.as_str()]));
+    let text = listed.must_pass().text();
+    let lines = text.lines().map(serde_json::from_str);
+    lines.map(|line| line.expect("a line of JSON")).collect()
+}
+
+fn order(bed: &Bed, hooked: &Hooked<'_>, verb: &str, node: &Node) {
+    let addr = node.addr.to_string();
+    let words = ["node", verb, addr.as_str(), hooked.name.as_str()];
+    run(&mut bed.hooktool(&words)).must_pass();
+}
+
+/// What the list says of a node.
+fn of<'a>(list: &'a [Value], node: &Node) -> &'a Value {
+    let addr = node.addr.to_string();
+    let mut nodes = list.iter();
+    nodes
+        .find(|known| known["addr"] == addr.as_str())
+        .expect("listed")
+}
+
+fn finish(mut postgres: Postgres, hooked: &Hooked<'_>) {
+    postgres.must_be_clean();
+    postgres.log_must_lack(&["recovery"]);
+    assert!(postgres.stop().success());
+    hooked.final_stats().must_have_hits();
+}
+
+fn one_killed_one_added(mode: Mode) {
+    let bed = Bed::new("pool-killed", mode);
+    let mut nodes: Vec<Node> = (0..4).map(|_| Node::start(&bed, "64MiB")).collect();
+    let (postgres, hooked) = scene(&bed, &nodes);
+    let blocks = |node: &Node| {
+        of(&list(&bed, &hooked), node)["blocks"]
+            .as_f64()
+            .expect("a number")
+    };
+    let held: Vec<f64> = nodes.iter().map(&blocks).collect();
+    let most = (0..4)
+        .max_by(|a, b| held[*a].total_cmp(&held[*b]))
+        .expect("four");
+    let share = held[most] / held.iter().sum::<f64>();
+    let before = served(&postgres, &hooked);
+    under_load(&postgres, |advance| {
+        advance(100);
+        nodes[most].kill();
+        let without = served(&postgres, &hooked);
+        assert!(
+            without >= before - share - BESIDES,
+            "{without} of the reads are served without a node that held {share}, {before} before"
+        );
+        assert!(
+            before - without >= share / 4.0,
+            "{before} {without} {share}: nothing was lost"
+        );
+        nodes.push(Node::start(&bed, "64MiB"));
+        order(&bed, &hooked, "add", &nodes[4]);
+        advance(200);
+    });
+    wait_until("as many reads are served as before", || {
+        served(&postgres, &hooked) >= before - RECOVERED
+    });
+    let list = list(&bed, &hooked);
+    assert_eq!(of(&list, &nodes[most])["state"], "unreachable");
+    assert!(
+        of(&list, &nodes[4])["blocks"].as_u64() > Some(0),
+        "{list:?}"
+    );
+    assert!(nodes[4].info("keyspace_hits") > 0);
+    order(&bed, &hooked, "remove", &nodes[most]);
+    finish(postgres, &hooked);
+}
+
+fn drained_and_removed(mode: Mode) {
+    let bed = Bed::new("pool-drained", mode);
+    let nodes: Vec<Node> = (0..3).map(|_| Node::start(&bed, "64MiB")).collect();
+    let (postgres, hooked) = scene(&bed, &nodes);
+    let before = served(&postgres, &hooked);
+    let drained = |node: &Node| {
+        order(&bed, &hooked, "drain", node);
+        wait_until("drained", || {
+            of(&list(&bed, &hooked), node)["state"] == "drained"
+        });
+    };
+    drained(&nodes[2]);
+    let after = served(&postgres, &hooked);
+    assert!(
+        after >= before - RECOVERED,
+        "{before} {after}: its blocks have not been taken along"
+    );
+    order(&bed, &hooked, "add", &nodes[2]);
+    under_load(&postgres, |advance| {
+        advance(100);
+        drained(&nodes[0]);
+        order(&bed, &hooked, "remove", &nodes[0]);
+        // Its number goes to another node, in the middle of everything.
+        order(&bed, &hooked, "add", &nodes[0]);
+        order(&bed, &hooked, "remove", &nodes[1]);
+        advance(300);
+    });
+    wait_until("as many reads are served as before", || {
+        served(&postgres, &hooked) >= before - RECOVERED
+    });
+    assert_eq!(list(&bed, &hooked).len(), 2);
+    finish(postgres, &hooked);
+}
