@@ -4,7 +4,7 @@
 //! through it. Every call is bounded by the socket's timeouts. It never retries.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -30,6 +30,23 @@ pub struct Target {
     pub port: u16,
     /// Sent with AUTH.
     pub password: Option<Secret>,
+}
+
+impl Target {
+    /// All addresses that the name has right now. May take as long as the resolver likes.
+    ///
+    /// # Errors
+    ///
+    /// The name has none, or nobody answers for it.
+    pub fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
+        Ok(addresses.collect())
+    }
+
+    /// Whether it is known by a name, so that it may be elsewhere one day.
+    pub fn is_named(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
+    }
 }
 
 /// Why a node is of no use right now.
@@ -85,16 +102,30 @@ impl Client {
     /// # Errors
     ///
     /// Says what kind of trouble it is, for `ps` and `stats`.
+    #[allow(dead_code)]
     pub fn connect(target: &Target, limit: Duration) -> Result<Client, NodeError> {
-        let addresses = (target.host.as_str(), target.port).to_socket_addrs()?;
-        let mut failure = io::Error::other("the name has no address");
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, limit) {
-                Ok(stream) => return Client::greet(stream, target, limit),
-                Err(error) => failure = error,
+        let mut failure = io::Error::other("the name has no address").into();
+        for address in target.look_up()? {
+            match Client::connect_at(address, target, limit) {
+                Err(NodeError::Unreachable(error)) => failure = error.into(),
+                outcome => return outcome,
             }
         }
-        Err(failure.into())
+        Err(failure)
+    }
+
+    /// The same at one address of those that the target's name has.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`.
+    pub fn connect_at(
+        address: SocketAddr,
+        target: &Target,
+        limit: Duration,
+    ) -> Result<Client, NodeError> {
+        let stream = TcpStream::connect_timeout(&address, limit)?;
+        Client::greet(stream, target, limit)
     }
 
     fn greet(stream: TcpStream, target: &Target, limit: Duration) -> Result<Client, NodeError> {

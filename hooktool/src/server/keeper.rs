@@ -13,7 +13,7 @@ use grid::sync::Ordering;
 
 use super::client::{Client, Info, NodeError, Reply};
 use super::domain::Domain;
-use super::nodes::{Node, PROBE_LIMIT, note_ill, note_well, write_numbers};
+use super::nodes::{Home, Node, PROBE_LIMIT, note_ill, note_well, write_numbers};
 use super::session::Session;
 use crate::control;
 use crate::failure::Failure;
@@ -62,6 +62,9 @@ impl Node {
                     self.is_well(session, info, rtt_ns);
                     pause = PROBE_PAUSE_MIN;
                     self.rest(session, &mut flapping);
+                    if self.home.lock().is_doubted {
+                        client = None;
+                    }
                 }
                 Err(error) => {
                     client = None;
@@ -76,7 +79,7 @@ impl Node {
     /// One probe: a round trip that is timed, then what the node says of itself.
     fn probe(&self, client: &mut Option<Client>) -> Result<(Info, u64), NodeError> {
         if client.is_none() {
-            *client = Some(Client::connect(&self.target, PROBE_LIMIT)?);
+            *client = Some(self.reach()?);
         }
         let connected = client
             .as_mut()
@@ -88,6 +91,68 @@ impl Node {
             Reply::Bulk(text) => Ok((Info::parse(&String::from_utf8_lossy(&text)), rtt_ns)),
             // Somebody's proxy may refuse INFO; the node is up all the same.
             _ => Ok((Info::default(), rtt_ns)),
+        }
+    }
+
+    /// A connection: where the node was last, or, if it is not there any more, wherever else its
+    /// name says by now.
+    fn reach(&self) -> Result<Client, NodeError> {
+        let home = *self.home.lock();
+        let at_home = |at| Client::connect_at(at, &self.target, PROBE_LIMIT);
+        let mut failure = None;
+        if let Some(at) = home
+            .at
+            .filter(|_| !home.is_doubted || !self.target.is_named())
+        {
+            match at_home(at) {
+                Err(NodeError::Unreachable(error)) if self.target.is_named() => {
+                    failure = Some(error);
+                }
+                outcome => return outcome,
+            }
+        }
+        let addresses = match (self.target.look_up(), failure) {
+            (Ok(addresses), _) => addresses,
+            // That it is not there says more than that nobody knows where else it could be.
+            (Err(error), failure) => return Err(failure.unwrap_or(error).into()),
+        };
+        let mut failure = std::io::Error::other("the name has no address").into();
+        for at in addresses {
+            match at_home(at) {
+                Err(error) => failure = error,
+                Ok(client) => {
+                    let has_moved = home.at.is_some_and(|old| old != at) || home.has_moved;
+                    *self.home.lock() = Home {
+                        at: Some(at),
+                        is_doubted: false,
+                        has_moved,
+                    };
+                    if has_moved {
+                        tracing::info!(node = %self.shown, %at, "lives elsewhere now");
+                    }
+                    return Ok(client);
+                }
+            }
+        }
+        // Nobody is where the name points by now: better where the node was.
+        if let Some(Ok(client)) = home.at.filter(|_| home.is_doubted).map(at_home) {
+            self.home.lock().is_doubted = false;
+            return Ok(client);
+        }
+        Err(failure)
+    }
+
+    /// Looks the name up (a thread of its own calls this now and then): if it does not stand for
+    /// the address in use any more, the keeper is told.
+    pub fn look_again(&self) {
+        let Ok(addresses) = self.target.look_up() else {
+            return;
+        };
+        let mut home = self.home.lock();
+        home.is_doubted = home.at.is_some_and(|at| !addresses.contains(&at));
+        if home.is_doubted {
+            drop(home);
+            self.wake();
         }
     }
 
@@ -104,6 +169,9 @@ impl Node {
         }
         if restarted {
             self.ready.lock().clear();
+        }
+        if std::mem::take(&mut self.home.lock().has_moved) {
+            session.renew_node(self);
         }
         // Before anybody is told that the node is up, there are connections to be had.
         self.replenish(session);
@@ -170,7 +238,9 @@ impl Node {
     pub(super) fn fill_pool(&self) -> usize {
         let mut made = 0;
         while self.ready.lock().len() < READY_MAX {
-            let connected = Client::connect(&self.target, PROBE_LIMIT);
+            let home = self.home.lock().at;
+            let Some(home) = home else { break };
+            let connected = Client::connect_at(home, &self.target, PROBE_LIMIT);
             let Some(stream) = connected.ok().and_then(|client| client.into_stream().ok()) else {
                 break;
             };
@@ -189,7 +259,7 @@ impl Node {
                 Some(times) => BROKEN_PAUSE * (1 << times.min(BROKEN_DOUBLINGS_MAX)),
                 None => PROBE_PAUSE,
             };
-            if !self.is_called_before(start + pause) {
+            if !self.is_called_before(start + pause) || self.home.lock().is_doubted {
                 return;
             }
             self.replenish(session);
@@ -285,6 +355,46 @@ impl Flapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NodeAddr;
+    use crate::server::client::Target;
+    use crate::server::pool::Origin;
+
+    #[test]
+    fn a_name_is_tried_at_all_of_its_addresses_and_kept_at_one() {
+        // In most places a name of two addresses, of which the node has one.
+        let fake = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = fake.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in fake.incoming().map_while(Result::ok) {
+                let mut stream = stream;
+                let _ = std::io::Write::write_all(&mut stream, b"+PONG\r\n");
+                std::thread::spawn(move || std::io::Read::read(&mut stream, &mut [0; 64]));
+            }
+        });
+        let host = String::from("localhost");
+        let target = Target {
+            host: host.clone(),
+            port,
+            password: None,
+        };
+        let addr = NodeAddr::Memnode { host, port };
+        let node = Node::new(0, 1, (addr, Origin::Settings), (target, None));
+        assert!(node.reach().is_ok());
+        let at = node.home.lock().at.expect("found");
+        assert_eq!(at, ([127, 0, 0, 1], port).into());
+        node.look_again();
+        assert!(!node.home.lock().is_doubted && !node.home.lock().has_moved);
+        // The name does not stand for this one: the node is elsewhere.
+        node.home.lock().at = Some(([127, 0, 0, 9], port).into());
+        node.look_again();
+        assert!(node.home.lock().is_doubted);
+        assert!(node.reach().is_ok());
+        let home = *node.home.lock();
+        assert_eq!(
+            (home.at, home.is_doubted, home.has_moved),
+            (Some(at), false, true)
+        );
+    }
 
     #[test]
     fn a_breaker_that_opens_again_and_again_is_trusted_less() {

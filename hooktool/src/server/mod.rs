@@ -31,6 +31,7 @@ mod life;
 mod look;
 mod members;
 mod moving;
+mod names;
 mod nodes;
 mod orders;
 mod pool;
@@ -97,6 +98,7 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
         session.set_mover(std::thread::current());
         moving::run(session);
     })?;
+    duty(&session, "names", names::run)?;
     duty(&session, "growth", move |session| mover.run(session))?;
     duty(&session, "attach", move |session| {
         attach::run(session, &attach)

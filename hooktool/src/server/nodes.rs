@@ -3,7 +3,7 @@
 //! `pool` makes nodes and lets them go; the node's `keeper` looks after it; `attach` and `drain`
 //! take ready connections; `session` and `stats` ask for health. Nothing here waits for a node.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,18 @@ pub(super) struct Health {
     pub(super) was_up: bool,
 }
 
+/// Which of its addresses a node is used at: always one, because several addresses may be several
+/// servers, each with blocks of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Home {
+    /// The address.
+    pub(super) at: Option<SocketAddr>,
+    /// The name does not say so any more.
+    pub(super) is_doubted: bool,
+    /// It was another address before, and nobody has been told.
+    pub(super) has_moved: bool,
+}
+
 /// A memory node.
 pub struct Node {
     /// Its number in every region, while it is in the pool.
@@ -57,6 +69,7 @@ pub struct Node {
     embedded: Option<Stopper>,
     /// What its record says of it in every region: moves when it lives at another address.
     generation: AtomicU32,
+    pub(super) home: Mutex<Home>,
     pub(super) ready: Mutex<Vec<TcpStream>>,
     pub(super) health: Mutex<Health>,
     /// It has a keeper.
@@ -90,6 +103,7 @@ impl Node {
             origin,
             target,
             embedded,
+            home: Mutex::new(Home::default()),
             ready: Mutex::new(Vec::new()),
             health: Mutex::new(Health {
                 state: control::NodeState::Connecting,
@@ -105,6 +119,14 @@ impl Node {
             called: Mutex::new(false),
             call: Condvar::new(),
         }
+    }
+
+    /// It lives elsewhere, or is somebody else: connections made before are of no use. The pool
+    /// calls it.
+    pub fn set_generation(&self, generation: u32) {
+        let mut ready = self.ready.lock();
+        ready.clear();
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// What its record says while it has the number.

@@ -238,6 +238,22 @@ impl Session {
         Ok(())
     }
 
+    /// A node answers at another address: what leads to the old one is of no use any more, and what
+    /// lies there is lost. It keeps number and share.
+    pub fn renew_node(&self, node: &Node) {
+        let mut order = self.pool.order.lock();
+        if node.is_gone() {
+            return;
+        }
+        let generation = order.next();
+        node.set_generation(generation);
+        for domain in self.domains() {
+            let record = domain.node(node.number);
+            record.begin(generation, record.state());
+        }
+        self.announce_change(&order);
+    }
+
     /// Lets the others take over a node's share; it stays, for what it still holds.
     ///
     /// # Errors

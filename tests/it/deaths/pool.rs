@@ -1,13 +1,16 @@
 //! Nodes come, go and die under PostgreSQL: no transaction fails, the share of reads served falls
 //! by what the lost node held, and recovers.
 
+use std::process::{Child, Command, Stdio};
+
 use harness::bed::Bed;
 use harness::both_modes;
 use harness::load::{prepare, under_load};
 use harness::mode::Mode;
 use harness::node::Node;
 use harness::postgres::Postgres;
-use harness::run::{run, wait_until};
+use harness::run::{run, wait_until, wrapped};
+use harness::script::script;
 use harness::session::Hooked;
 use serde_json::Value;
 
@@ -155,4 +158,71 @@ fn drained_and_removed(mode: Mode) {
     });
     assert_eq!(list(&bed, &hooked).len(), 2);
     finish(postgres, &hooked);
+}
+
+/// A session whose programs see a file of the test's own as /etc/NAME.
+fn beneath(etc: &str, file: &std::path::Path, command: &Command) -> Command {
+    let mount = format!("mount --bind {} /etc/{etc} && exec \"$@\"", file.display());
+    wrapped(&["unshare", "-m", "sh", "-c", &mount, "sh"], command)
+}
+
+/// Reads a file again and again until its input ends; killed when the test fails.
+struct Reader(Child);
+
+impl Reader {
+    fn start(bed: &Bed, hooked: &Hooked<'_>, wrap: impl Fn(&Command) -> Command) -> Reader {
+        let content: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let file = bed.write("data", &content);
+        let reader = script(bed, "rereader.py");
+        let words = ["python3".as_ref(), reader.as_os_str(), file.as_os_str()];
+        let mut command = wrap(&hooked.command(bed.path(), &words));
+        Reader(
+            command
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("start the reader"),
+        )
+    }
+
+    fn finish(mut self) {
+        drop(self.0.stdin.take());
+        assert!(
+            self.0.wait().expect("wait").success(),
+            "it has read what is not there"
+        );
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until that many more reads are served by nodes.
+fn wait_hits(hooked: &Hooked<'_>, more: u64) {
+    let before = hooked.stats().map_or(0, |stats| stats.count("hits_remote"));
+    hooked.wait_stats("nodes serve", |stats| {
+        stats.count("hits_remote") >= before + more
+    });
+}
+
+#[test]
+fn a_node_that_comes_back_at_another_address_is_found_by_its_name() {
+    let bed = Bed::new("pool-names", Mode::Normal);
+    let mut here = Node::start(&bed, "64MiB");
+    let hosts = bed.write("hosts", b"127.0.0.1 localhost memory.test\n");
+    let addr = format!("memory.test:{}", here.addr.port());
+    let hooked = bed.hooked().flag("--local", "0").flag("--node", addr);
+    let reader = Reader::start(&bed, &hooked, |command| beneath("hosts", &hosts, command));
+    wait_hits(&hooked, 2000);
+    here.kill();
+    let mut there = here.addr;
+    there.set_ip([127, 0, 0, 2].into());
+    let there = Node::start_at(&bed, "64MiB", there);
+    bed.write("hosts", b"127.0.0.1 localhost\n127.0.0.2 memory.test\n");
+    wait_hits(&hooked, 2000);
+    assert!(there.info("keyspace_hits") > 0);
+    reader.finish();
 }
