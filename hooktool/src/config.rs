@@ -62,6 +62,14 @@ pub enum NodeAddr {
         /// Sent with AUTH before anything else.
         password: Option<Secret>,
     },
+    /// A Redis or Valkey Cluster, which is the whole pool of a session:
+    /// `redis-cluster://[:PASSWORD@]HOST:PORT[,HOST:PORT]`.
+    Cluster {
+        /// Members to ask first, name or address without brackets, and TCP port; never empty.
+        seeds: Vec<(String, u16)>,
+        /// Sent with AUTH to every member.
+        password: Option<Secret>,
+    },
     /// A memory node inside the hook server, `embedded:SIZE`.
     Embedded {
         /// Memory the node may use.
@@ -235,7 +243,7 @@ impl ServeConfig {
     pub fn embedded_bytes(&self) -> u64 {
         let embedded = self.nodes.iter().map(|node| match node {
             NodeAddr::Embedded { bytes } => *bytes,
-            NodeAddr::Memnode { .. } | NodeAddr::Redis { .. } => 0,
+            NodeAddr::Memnode { .. } | NodeAddr::Redis { .. } | NodeAddr::Cluster { .. } => 0,
         });
         embedded.fold(0, u64::saturating_add)
     }
@@ -273,6 +281,13 @@ impl fmt::Display for NodeAddr {
             Self::Redis { host, port, .. } => {
                 f.write_str("redis://")?;
                 write_host(f, host, *port)
+            }
+            Self::Cluster { seeds, .. } => {
+                for (nth, (host, port)) in seeds.iter().enumerate() {
+                    f.write_str(if nth == 0 { "redis-cluster://" } else { "," })?;
+                    write_host(f, host, *port)?;
+                }
+                Ok(())
             }
             Self::Embedded { bytes } => write!(f, "embedded:{}", crate::sizes::show(*bytes)),
         }

@@ -1,6 +1,7 @@
 //! Addresses of memory nodes: from what was typed to `NodeAddr`.
 //!
-//! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`. Names are not looked up here.
+//! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`,
+//! `redis-cluster://[:PASSWORD@]HOST[:PORT],...`. Names are not looked up here.
 //! Schemes that a later version will speak are refused by name, not misread as hosts, and with the
 //! way round them.
 
@@ -39,10 +40,7 @@ pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
             &format!("TLS to nodes is not built yet; {WITHOUT_TLS}"),
             "127.0.0.1:7420 for a tunnel's end, HOST:7420 for a node without --tls-cert",
         )),
-        Some(("redis-cluster", _)) => Err(bad(
-            "clusters are not built yet: each --node is one server, and several share the blocks",
-            "redis://HOST:6379 --node redis://HOST2:6379",
-        )),
+        Some(("redis-cluster", rest)) => cluster(rest),
         Some(_) => Err(bad(
             "no such kind of node",
             "HOST:7420 or redis://HOST:6379",
@@ -50,7 +48,39 @@ pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
     }
 }
 
+/// Members of a cluster that may be asked, as many as there are.
+const SEEDS_MAX: usize = 64;
+
+fn cluster(rest: &str) -> Result<NodeAddr, BadQuantity> {
+    let example = "redis-cluster://HOST:6379,HOST2:6379";
+    let (password, addresses) = password(rest, "redis-cluster")?;
+    let mut seeds = Vec::new();
+    for address in addresses.split(',') {
+        let seed = host_port(address, REDIS_PORT)
+            .map_err(|error| bad(&error.means, &format!("redis-cluster://{}", error.write)))?;
+        if !seeds.contains(&seed) {
+            seeds.push(seed);
+        }
+    }
+    if seeds.len() > SEEDS_MAX {
+        let means = format!("any member knows all others: name at most {SEEDS_MAX}");
+        return Err(bad(&means, example));
+    }
+    Ok(NodeAddr::Cluster { seeds, password })
+}
+
 fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
+    let (password, address) = password(rest, "redis")?;
+    let (host, port) = host_port(address, REDIS_PORT)?;
+    Ok(NodeAddr::Redis {
+        host,
+        port,
+        password,
+    })
+}
+
+/// What stands before the `@`, and what behind it.
+fn password<'a>(rest: &'a str, scheme: &str) -> Result<(Option<Secret>, &'a str), BadQuantity> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (user, address) = match rest.rsplit_once('@') {
         Some((user, address)) => (Some(user), address),
@@ -63,21 +93,16 @@ fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
         }
         Some(_) => {
             let means = "before the @ stands a colon and the password, no user name";
-            return Err(bad(means, "redis://:PASSWORD@HOST:6379"));
+            return Err(bad(means, &format!("{scheme}://:PASSWORD@HOST:6379")));
         }
     };
     if address.contains('/') {
         return Err(bad(
             "blocks live in database 0, none can be chosen",
-            "redis://HOST:6379",
+            &format!("{scheme}://HOST:6379"),
         ));
     }
-    let (host, port) = host_port(address, REDIS_PORT)?;
-    Ok(NodeAddr::Redis {
-        host,
-        port,
-        password,
-    })
+    Ok((password, address))
 }
 
 /// A password as a URL writes it: what stands there, `%40` and its kin decoded, as redis-cli does.
@@ -204,7 +229,11 @@ mod tests {
             "redis://user:pw@host",
             "redis://host/3",
             "rediss://host",
-            "redis-cluster://a,b",
+            "redis-cluster://",
+            "redis-cluster://a,",
+            "redis-cluster://a,b:0",
+            "redis-cluster://user@a,b",
+            "redis-cluster://a,b/3",
             "http://host",
             "embedded",
             "embedded:0",
@@ -214,6 +243,21 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(shown("rediss://host:1").contains("TLS to nodes is not built yet; lay a tunnel"));
-        assert!(shown("redis-cluster://host:1").contains("clusters are not built yet"));
+    }
+
+    #[test]
+    fn a_cluster_has_seeds_and_one_password() {
+        assert_eq!(
+            shown("redis-cluster://a,b:7000,[::1]:7001/"),
+            "redis-cluster://a:6379,b:7000,[::1]:7001"
+        );
+        let node = parse("redis-cluster://:p%40w@a:1,b:2,a:1").unwrap();
+        assert_eq!(
+            node,
+            NodeAddr::Cluster {
+                seeds: vec![("a".into(), 1), ("b".into(), 2)],
+                password: Some(Secret("p@w".into())),
+            }
+        );
     }
 }

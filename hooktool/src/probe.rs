@@ -52,6 +52,16 @@ pub enum Trouble {
 pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
     match addr {
         NodeAddr::Embedded { .. } => Ok(None),
+        NodeAddr::Cluster { seeds, password } => {
+            let mut trouble = Trouble::NoAddress("it has no seed".into());
+            for (host, port) in seeds {
+                match reach(host, *port, password.as_ref()) {
+                    Ok(rtt_us) => return Ok(Some(rtt_us)),
+                    Err(error) => trouble = error,
+                }
+            }
+            Err(trouble)
+        }
         NodeAddr::Memnode { host, port } => reach(host, *port, None).map(Some),
         NodeAddr::Redis {
             host,
@@ -66,6 +76,10 @@ pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
 pub fn is_unbounded(addr: &NodeAddr) -> Option<bool> {
     let (host, port, password) = match addr {
         NodeAddr::Embedded { .. } => return Some(false),
+        NodeAddr::Cluster { seeds, password } => {
+            let (host, port) = seeds.first()?;
+            (host, *port, password.as_ref())
+        }
         NodeAddr::Memnode { host, port } => (host, *port, None),
         NodeAddr::Redis {
             host,
@@ -223,15 +237,26 @@ impl Trouble {
     pub fn fix(&self, node: &NodeAddr) -> String {
         let (host, port) = match node {
             NodeAddr::Memnode { host, port } | NodeAddr::Redis { host, port, .. } => (host, *port),
+            NodeAddr::Cluster { seeds, .. } => match seeds.last() {
+                Some((host, port)) => (host, *port),
+                None => return "hooktool doctor".into(),
+            },
             NodeAddr::Embedded { .. } => return "hooktool doctor".into(),
         };
         match self {
             Self::NoAddress(_) => format!("look it up, or give its address:  getent hosts {host}"),
+            Self::Unreachable(_) if matches!(node, NodeAddr::Cluster { .. }) => {
+                format!("ask it yourself:  redis-cli -h {host} -p {port} CLUSTER INFO")
+            }
             Self::Unreachable(_) => {
                 format!("start it there:  memnode --listen {host}:{port} --memory auto")
             }
             Self::NeedsPassword | Self::WrongPassword => {
-                format!("--node redis://:PASSWORD@{host}:{port}")
+                let scheme = match node {
+                    NodeAddr::Cluster { .. } => "redis-cluster",
+                    _ => "redis",
+                };
+                format!("--node {scheme}://:PASSWORD@{host}:{port}")
             }
             Self::Mute => {
                 format!(

@@ -242,6 +242,15 @@ impl Resolver {
             }
             nodes.push(node);
         }
+        let is_cluster = |node: &&NodeAddr| matches!(node, NodeAddr::Cluster { .. });
+        if let Some(cluster) = nodes.iter().find(is_cluster)
+            && nodes.len() > 1
+        {
+            let means = "a cluster places the blocks itself: it is the whole pool of a session";
+            let bad = bad(means, cluster.to_string());
+            let all: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+            return Err(refuse(key, &all.join(" "), &origin, &bad));
+        }
         let shown: Vec<_> = nodes.iter().map(ToString::to_string).collect();
         self.rows.push(Row {
             key,

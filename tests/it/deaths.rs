@@ -3,6 +3,8 @@
 //! Everything is killed, stopped and continued for real, under load. The target may get slower, for
 //! a moment; it may not lose a connection, fail a transaction, or log a recovery.
 
+#[path = "deaths/cluster.rs"]
+mod cluster;
 #[path = "deaths/hook_server.rs"]
 mod hook_server;
 #[path = "deaths/init.rs"]

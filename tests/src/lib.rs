@@ -9,6 +9,7 @@
 
 pub mod bed;
 pub mod cable;
+pub mod cluster;
 pub mod daemon;
 pub mod files;
 pub mod http;

@@ -89,6 +89,26 @@ impl std::fmt::Display for Reply {
     }
 }
 
+/// A reply of any shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A string, or a short text.
+    Text(Vec<u8>),
+    /// A number.
+    Integer(i64),
+    /// Nothing.
+    Nil,
+    /// A list.
+    Array(Vec<Value>),
+    /// A refusal.
+    Refused(String),
+}
+
+/// Lists within lists that are followed, and items of an answer altogether: CLUSTER SLOTS of the
+/// most scattered cluster stays below both.
+const DEPTH_MAX: usize = 8;
+const ITEMS_MAX: usize = 1 << 20;
+
 /// A connection to a node.
 pub struct Client {
     stream: TcpStream,
@@ -187,12 +207,16 @@ impl Client {
     ///
     /// As `NodeError`; the connection is of no use after any of them.
     pub fn command(&mut self, parts: &[&[u8]]) -> Result<Reply, NodeError> {
+        self.request(parts)?;
+        self.reply()
+    }
+
+    fn request(&mut self, parts: &[&[u8]]) -> Result<(), NodeError> {
         let bytes: usize = parts.iter().map(|part| part.len() + 32).sum();
         let mut request = vec![0; bytes + 32];
         let length = encode_command(&mut request, parts);
         let length = length.ok_or_else(|| io::Error::other("the request does not fit"))?;
-        self.send(&request[..length])?;
-        self.reply()
+        self.send(&request[..length])
     }
 
     /// Sends requests; their replies are read one by one with `reply`.
@@ -210,16 +234,7 @@ impl Client {
     ///
     /// As `NodeError`.
     pub fn reply(&mut self) -> Result<Reply, NodeError> {
-        let (head, head_bytes) = loop {
-            if self.received.first() == Some(&probe::TLS_ALERT) {
-                return Err(NodeError::Tls);
-            }
-            match reply::parse_head(&self.received) {
-                Ok(Some(parsed)) => break parsed,
-                Ok(None) => self.receive()?,
-                Err(error) => return Err(NodeError::Foreign(error.to_string())),
-            }
-        };
+        let (head, head_bytes) = self.head()?;
         let text = || String::from_utf8_lossy(reply::text(&self.received, head_bytes)).into_owned();
         let answer = match head {
             Head::Simple => Reply::Simple(text()),
@@ -232,6 +247,57 @@ impl Client {
         };
         self.received.drain(..head_bytes);
         Ok(answer)
+    }
+
+    /// The head of the next reply, and how many bytes it takes of those received.
+    fn head(&mut self) -> Result<(Head, usize), NodeError> {
+        loop {
+            if self.received.first() == Some(&probe::TLS_ALERT) {
+                return Err(NodeError::Tls);
+            }
+            match reply::parse_head(&self.received) {
+                Ok(Some(parsed)) => return Ok(parsed),
+                Ok(None) => self.receive()?,
+                Err(error) => return Err(NodeError::Foreign(error.to_string())),
+            }
+        }
+    }
+
+    /// One command, one reply of whatever shape.
+    ///
+    /// # Errors
+    ///
+    /// As `NodeError`; the connection is of no use after any of them.
+    pub fn value(&mut self, parts: &[&[u8]]) -> Result<Value, NodeError> {
+        self.request(parts)?;
+        self.item(DEPTH_MAX, &mut 0)
+    }
+
+    fn item(&mut self, depth: usize, items: &mut usize) -> Result<Value, NodeError> {
+        *items += 1;
+        if depth == 0 || *items > ITEMS_MAX {
+            return Err(NodeError::Foreign("its answer does not end".into()));
+        }
+        let (head, head_bytes) = self.head()?;
+        let text = reply::text(&self.received, head_bytes).to_vec();
+        if let Head::Bulk(bytes) = head {
+            if bytes > BULK_BYTES_MAX {
+                return Err(NodeError::Foreign("it sends what nobody asked for".into()));
+            }
+            return self.bulk(head_bytes, bytes).map(Value::Text);
+        }
+        self.received.drain(..head_bytes);
+        match head {
+            Head::Simple => Ok(Value::Text(text)),
+            Head::Error => Ok(Value::Refused(String::from_utf8_lossy(&text).into_owned())),
+            Head::Integer(number) => Ok(Value::Integer(number)),
+            Head::Nil => Ok(Value::Nil),
+            Head::Array(count) => {
+                let items = (0..count).map(|_| self.item(depth - 1, items));
+                items.collect::<Result<_, _>>().map(Value::Array)
+            }
+            _ => Err(NodeError::Foreign("it sends what nobody asked for".into())),
+        }
     }
 
     fn bulk(&mut self, head_bytes: usize, bytes: usize) -> Result<Vec<u8>, NodeError> {

@@ -4,7 +4,8 @@
 //! One thread per domain runs `run`. It copies a block out of its slot once, into the send buffer,
 //! seals that private copy, and frees the slot before anything is sent, so that a slow node never
 //! holds slots. A block is entered into the index when the node has said OK and the version cells
-//! are still what its filler saw. A node that fails costs one timeout, then its breaker is open.
+//! are still what its filler saw. A node that fails costs one timeout, then its breaker is open. A
+//! block that a node of a cluster sends elsewhere goes there at once, and once only.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use grid::refresh::Refresh;
 use grid::sync::Ordering;
 use grid::writes::{look_block, look_file};
 use rustix::thread::futex;
+use wire::resp::refusal::{self, Refusal};
 use wire::resp::{SET_TAIL, encode_set_head, set_head_bytes};
 use wire::{BlockId, HEADER_BYTES, KEY_BYTES};
 
@@ -64,8 +66,19 @@ struct Lane {
     /// Bytes of `requests` that are in use.
     filled: usize,
     /// The blocks in `requests`, in order.
-    blocks: Vec<Refresh>,
+    blocks: Vec<Parcel>,
+    /// Blocks that the node has sent elsewhere: where to, and the request.
+    moved: Vec<(Place, Refresh, Vec<u8>)>,
 }
+
+/// A block on its way, and where its request lies.
+struct Parcel {
+    refresh: Refresh,
+    request: std::ops::Range<usize>,
+}
+
+/// Host (empty: the one that said so) and port.
+type Place = (String, u16);
 
 /// A lane to each node of the pool.
 #[derive(Default)]
@@ -91,7 +104,7 @@ pub fn run(session: &Session, domain: &Domain) {
             send(domain, &mut lanes);
             // The answers come meanwhile, and need not wake this thread.
             std::thread::sleep(if gathered < MANY_BLOCKS { NAP } else { LINGER });
-            collect(domain, &mut lanes);
+            collect(session, domain, &mut lanes);
             continue;
         }
         if naps < NAPS_MAX || !prover.has_heard(rung) {
@@ -108,7 +121,7 @@ pub fn run(session: &Session, domain: &Domain) {
         header.asleep.store(0, Ordering::Relaxed);
         naps = 0;
         send(domain, &mut lanes);
-        collect(domain, &mut lanes);
+        collect(session, domain, &mut lanes);
     }
 }
 
@@ -189,13 +202,31 @@ fn send(domain: &Domain, lanes: &mut Lanes) {
     }
 }
 
-/// Waits for the answers of all nodes.
-fn collect(domain: &Domain, lanes: &mut Lanes) {
-    for lane in lanes.busy() {
-        if let Err(error) = lane.collect(domain) {
-            lane.fail(domain, &error);
+/// Waits for the answers of all nodes. What they send elsewhere goes there.
+fn collect(session: &Session, domain: &Domain, lanes: &mut Lanes) {
+    let mut is_stale = collect_once(domain, lanes);
+    if lanes.redirect(domain) {
+        send(domain, lanes);
+        is_stale |= collect_once(domain, lanes);
+        for lane in &mut lanes.lanes {
+            drop_blocks(domain, lane.moved.drain(..).count());
         }
     }
+    if is_stale {
+        session.doubt_placement();
+    }
+}
+
+/// Waits for one answer to each request; true: the slot map is stale.
+fn collect_once(domain: &Domain, lanes: &mut Lanes) -> bool {
+    let mut is_stale = false;
+    for lane in lanes.busy() {
+        match lane.collect(domain) {
+            Ok(stale) => is_stale |= stale,
+            Err(error) => lane.fail(domain, &error),
+        }
+    }
+    is_stale
 }
 
 fn drop_blocks(domain: &Domain, blocks: usize) {
@@ -228,6 +259,31 @@ impl Lanes {
         lanes.find(|lane| lane.node.number == number)
     }
 
+    /// Puts blocks that were sent elsewhere on the lane to where they belong; true: there is one.
+    fn redirect(&mut self, domain: &Domain) -> bool {
+        let mut moved = Vec::new();
+        for lane in &mut self.lanes {
+            let asked = &lane.node.target.host;
+            let here = |host: String| if host.is_empty() { asked.clone() } else { host };
+            let of_lane = lane.moved.drain(..);
+            moved.extend(
+                of_lane.map(|((host, port), block, bytes)| (here(host), port, block, bytes)),
+            );
+        }
+        let mut is_any = false;
+        for (host, port, refresh, bytes) in moved {
+            let mut lanes = self.lanes.iter_mut();
+            match lanes.find(|lane| lane.node.is_at(&host, port)) {
+                Some(lane) => {
+                    lane.put(refresh, &bytes);
+                    is_any = true;
+                }
+                None => drop_blocks(domain, 1),
+            }
+        }
+        is_any
+    }
+
     /// Those with blocks on their way.
     fn busy(&mut self) -> impl Iterator<Item = &mut Lane> {
         let lanes = self.lanes.iter_mut();
@@ -243,7 +299,30 @@ impl Lane {
             requests: Vec::new(),
             filled: 0,
             blocks: Vec::new(),
+            moved: Vec::new(),
         }
+    }
+
+    /// Room for a request of so many bytes behind those that are there.
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        let end = self.filled + bytes;
+        if self.requests.len() < end {
+            self.requests.resize(end.next_power_of_two(), 0);
+        }
+        &mut self.requests[self.filled..end]
+    }
+
+    /// The request for a block has been written into its room.
+    fn staged(&mut self, refresh: Refresh, bytes: usize) {
+        let request = self.filled..self.filled + bytes;
+        self.filled = request.end;
+        self.blocks.push(Parcel { refresh, request });
+    }
+
+    /// Takes over a request that another lane has made.
+    fn put(&mut self, refresh: Refresh, request: &[u8]) {
+        self.room(request.len()).copy_from_slice(request);
+        self.staged(refresh, request.len());
     }
 
     /// Copies the block in `slot` behind a SET request and seals it there; the bytes it took.
@@ -261,12 +340,7 @@ impl Lane {
         let value_bytes = HEADER_BYTES + payload_bytes;
         let head_bytes = set_head_bytes(KEY_BYTES, value_bytes);
         let bytes = head_bytes + value_bytes + SET_TAIL.len();
-        let end = self.filled + bytes;
-        if self.requests.len() < end {
-            self.requests.resize(end.next_power_of_two(), 0);
-        }
-        let request = &mut self.requests[self.filled..end];
-        let (head, rest) = request.split_at_mut(head_bytes);
+        let (head, rest) = self.room(bytes).split_at_mut(head_bytes);
         let (envelope, rest) = rest.split_at_mut(HEADER_BYTES);
         let (payload, tail) = rest.split_at_mut(payload_bytes);
         let key = &domain.keys.wire_key(&id, domain.slot_of(&refresh));
@@ -275,8 +349,7 @@ impl Lane {
         super::sys::copy_refresh(&domain.region, slot, payload);
         envelope.copy_from_slice(&domain.keys.seal(&id, payload));
         tail.copy_from_slice(SET_TAIL);
-        self.filled = end;
-        self.blocks.push(refresh);
+        self.staged(refresh, bytes);
         bytes
     }
 
@@ -296,20 +369,28 @@ impl Lane {
         Ok(())
     }
 
-    /// Reads one answer per block and enters the blocks that the node has taken into the index.
-    fn collect(&mut self, domain: &Domain) -> Result<(), NodeError> {
+    /// Reads one answer per block and enters the blocks that the node has taken into the index;
+    /// true: it has sent somebody elsewhere, or is no master any more.
+    fn collect(&mut self, domain: &Domain) -> Result<bool, NodeError> {
         let client = self.client.as_mut();
         let client = client.ok_or_else(|| std::io::Error::other("the connection was lost"))?;
-        let mut answered = 0;
+        let (mut answered, mut is_stale) = (0, false);
         let outcome = loop {
-            let Some(refresh) = self.blocks.get(answered) else {
-                break Ok(());
+            let Some(Parcel { refresh, request }) = self.blocks.get(answered) else {
+                break Ok(is_stale);
             };
             match client.reply() {
                 Ok(Reply::Simple(_)) => enter(domain, self.node.number, refresh),
                 Ok(Reply::Refused(text)) => {
                     tracing::debug!(node = %self.node.shown, text, "block refused");
-                    drop_blocks(domain, 1);
+                    is_stale |= refusal::of_text(text.as_bytes()) == Refusal::Moved;
+                    match refusal::moved_to(text.as_bytes()) {
+                        Some((host, port)) => {
+                            let bytes = self.requests[request.clone()].to_vec();
+                            self.moved.push(((host.into(), port), *refresh, bytes));
+                        }
+                        None => drop_blocks(domain, 1),
+                    }
                 }
                 Ok(other) => break Err(NodeError::Foreign(format!("it answers SET with {other}"))),
                 Err(error) => break Err(error),
@@ -330,8 +411,9 @@ impl Lane {
         if record.generation() == self.node.generation() {
             record.failed(true, 0, 0);
         }
-        drop_blocks(domain, self.blocks.len());
+        drop_blocks(domain, self.blocks.len() + self.moved.len());
         self.blocks.clear();
+        self.moved.clear();
         self.filled = 0;
         self.client = None;
         self.node.wake();

@@ -220,6 +220,7 @@ impl Node {
         };
         if was_up {
             tracing::warn!(node = %self.shown, %error, "down");
+            session.doubt_placement();
         }
         self.ready.lock().clear();
         session.of_member(self, |domain| {

@@ -7,6 +7,7 @@
 //! * `reap`: releases the dead.              * `keeper`: health and connections, a thread a node.
 //! * `proofs`: stamps, names, globs.         * `viewers`: `hooktool ps`, `stats`, `node`, `off`.
 //! * `growth`: memory of the local cache.    * `moving`: blocks from node to node.
+//! * `cluster`: the slot map of a Redis Cluster.
 //! * `tend`: the clock, on the first thread: heartbeat, tokens, growth, the end.
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
@@ -16,6 +17,7 @@
 
 mod attach;
 mod client;
+mod cluster;
 mod cooling;
 mod device;
 mod domain;
@@ -55,7 +57,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::client::NodeError;
-use self::nodes::Node;
+use self::cluster::Cluster;
 use self::pool::Pool;
 use self::region::Plan;
 use self::session::Session;
@@ -99,6 +101,9 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
         moving::run(session);
     })?;
     duty(&session, "names", names::run)?;
+    if session.cluster.is_some() {
+        duty(&session, "cluster", cluster::run)?;
+    }
     duty(&session, "growth", move |session| mover.run(session))?;
     duty(&session, "attach", move |session| {
         attach::run(session, &attach)
@@ -116,12 +121,29 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
 
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
-    let pool = Pool::of(&config.nodes)?;
+    let cluster = Cluster::of(&config.nodes);
+    let found = match cluster
+        .as_ref()
+        .map(|cluster| (cluster, cluster.first_look()))
+    {
+        Some((cluster, Err(error))) if config.require => {
+            return Err(unreachable(&cluster.shown, &error));
+        }
+        Some((cluster, Err(error))) => {
+            cluster.note(&error);
+            None
+        }
+        Some((_, Ok(found))) => Some(found),
+        None => None,
+    };
+    let of_cluster = cluster.as_ref().zip(found.as_ref());
+    let masters = of_cluster.map(|(cluster, found)| cluster.nodes_of(found));
+    let pool = Pool::of(&config.nodes, masters.unwrap_or_default())?;
     let nodes = pool.nodes();
     let limit = (!config.require).then_some(MEET_LIMIT);
     for (node, error) in keeper::meet(&nodes, limit)? {
         if config.require {
-            return Err(unreachable(&node, &error));
+            return Err(unreachable(&node.shown, &error));
         }
         tracing::warn!(node = %node.shown, %error, "not reached yet");
     }
@@ -129,11 +151,16 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
         .iter()
         .map(|node| node.max_bytes())
         .sum::<Option<u64>>();
+    let pool_bytes = pool_bytes.filter(|_| !nodes.is_empty());
     let plan = Plan::of(&config, crate::limits::memory().bytes, pool_bytes);
-    Ok(Arc::new(Session::new(config, pool, plan)?))
+    let session = Session::new(config, (pool, cluster), plan)?;
+    if let Some((cluster, found)) = session.cluster.as_ref().zip(found) {
+        cluster.bring_in(&session, &found);
+    }
+    Ok(Arc::new(session))
 }
 
-fn unreachable(node: &Node, error: &NodeError) -> Failure {
+fn unreachable(shown: &str, error: &NodeError) -> Failure {
     let fix = match error {
         NodeError::Unauthorized(_) => "give its password:  --node redis://:PASSWORD@HOST:PORT",
         NodeError::Tls => WITHOUT_TLS,
@@ -142,7 +169,7 @@ fn unreachable(node: &Node, error: &NodeError) -> Failure {
         }
     };
     Failure::launch(
-        format!("node {}: {error}", node.shown),
+        format!("node {shown}: {error}"),
         "--require was given: nothing was started",
         fix,
     )

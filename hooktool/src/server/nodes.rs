@@ -147,6 +147,11 @@ impl Node {
         }
     }
 
+    /// Whether it lives there.
+    pub fn is_at(&self, host: &str, port: u16) -> bool {
+        self.target.host == host && self.target.port == port
+    }
+
     /// Whether it gives its share away.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)

@@ -22,6 +22,14 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Carries an order out.
 pub fn change(session: &Session, order: NodeOrder, addr: &NodeAddr) -> Response {
+    if let Some(cluster) = &session.cluster {
+        let (name, shown) = (&session.config.name, &cluster.shown);
+        return refused(
+            &format!("the nodes of session {name} are the masters of {shown}"),
+            "they come, go and share the blocks as the cluster says",
+            "change the cluster:  redis-cli --cluster help",
+        );
+    }
     let outcome = match order {
         NodeOrder::Add => {
             let added = session.add_node(addr, Origin::Command);

@@ -31,7 +31,6 @@ pub enum Origin {
     /// `hooktool node add`.
     Command,
     /// An address that stands for several nodes, which come and go as it says.
-    #[allow(dead_code)]
     Named(String),
 }
 
@@ -79,12 +78,12 @@ pub struct Order {
 }
 
 impl Pool {
-    /// The nodes of the settings.
+    /// The nodes of the settings, and those that come with an address that stands for several.
     ///
     /// # Errors
     ///
     /// One that is part of this process cannot be made.
-    pub fn of(addrs: &[NodeAddr]) -> Result<Pool, Failure> {
+    pub fn of(addrs: &[NodeAddr], named: Vec<(NodeAddr, Origin)>) -> Result<Pool, Failure> {
         let mut order = Order {
             generation: 0,
             vacated: [0; NODES_MAX],
@@ -94,8 +93,12 @@ impl Pool {
             placed: vec![0; SLOTS].into(),
         };
         let mut seats = [const { None }; NODES_MAX];
-        for (number, (seat, addr)) in seats.iter_mut().zip(addrs).enumerate() {
-            let (who, place) = ((addr.clone(), Origin::Settings), place_of(addr)?);
+        let is_one = |addr: &&NodeAddr| !matches!(addr, NodeAddr::Cluster { .. });
+        let settings = addrs.iter().filter(is_one);
+        let settings = settings.map(|addr| (addr.clone(), Origin::Settings));
+        let nodes = seats.iter_mut().zip(settings.chain(named));
+        for (number, (seat, who)) in nodes.enumerate() {
+            let place = place_of(&who.0)?;
             *seat = Some(Arc::new(Node::new(number, order.next(), who, place)));
         }
         Ok(Pool {
@@ -154,6 +157,8 @@ fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
             port,
             password,
         } => (host, port, password),
+        // Its masters are nodes, it is none (`orders` and `Pool::of` know).
+        NodeAddr::Cluster { .. } => return Err(no_node(addr)),
         NodeAddr::Embedded { bytes } => {
             return embedded::start(bytes).map(|(target, stopper)| (target, Some(stopper)));
         }
@@ -164,6 +169,14 @@ fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
         password,
     };
     Ok((target, None))
+}
+
+fn no_node(addr: &NodeAddr) -> Failure {
+    Failure::launch(
+        format!("{addr} is a cluster, not a node"),
+        "the masters of a cluster are nodes, and come by themselves",
+        format!("start a session of it:  hooktool run --node {addr} ..."),
+    )
 }
 
 impl Session {
@@ -272,7 +285,6 @@ impl Session {
 
     /// Places the slots as somebody else says (a byte each: number of the node + 1, 0 nobody), or
     /// by rendezvous hashing again.
-    #[allow(dead_code)]
     pub fn place_given(&self, given: Option<Box<[u8]>>) {
         let mut order = self.pool.order.lock();
         order.given = given.filter(|given| given.len() == SLOTS);

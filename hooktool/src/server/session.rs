@@ -19,6 +19,7 @@ use grid::node::NodeState;
 use parking_lot::{Mutex, RwLock};
 use rustix::event::EventfdFlags;
 
+use super::cluster::Cluster;
 use super::domain::{Credentials, Domain};
 use super::door::Door;
 use super::judging::Globs;
@@ -64,6 +65,8 @@ pub struct Session {
     pub globs: Globs,
     /// Its nodes.
     pub pool: Pool,
+    /// The cluster that brings its nodes, if it is one.
+    pub cluster: Option<Cluster>,
     /// Its processes.
     pub members: Mutex<Members>,
     /// Rung when a process has joined: `reap` has one more to watch.
@@ -134,7 +137,11 @@ impl Session {
     /// # Errors
     ///
     /// No memory, no descriptors, or a glob that cannot be matched.
-    pub fn new(config: ServeConfig, pool: Pool, plan: Plan) -> Result<Session, Failure> {
+    pub fn new(
+        config: ServeConfig,
+        (pool, cluster): (Pool, Option<Cluster>),
+        plan: Plan,
+    ) -> Result<Session, Failure> {
         let globs = Globs::of(&config)?;
         let session = Session {
             started: Instant::now(),
@@ -145,6 +152,7 @@ impl Session {
             sockets: Bell::new().map_err(|error| no_descriptors(&error))?,
             domains: RwLock::new(Vec::new()),
             pool,
+            cluster,
             prover: OnceLock::new(),
             sightings: Mutex::new(Vec::new()),
             proofs: Proofs::default(),
@@ -361,7 +369,9 @@ impl Session {
             (ServiceState::Observing, None)
         } else if !self.pool.nodes().iter().any(|node| node.is_up()) {
             let nodes = self.pool.nodes();
-            let why = nodes.first().and_then(|node| node.trouble());
+            let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.trouble());
+            let of_node = || nodes.first().and_then(|node| node.trouble());
+            let why = of_cluster.or_else(of_node);
             (
                 ServiceState::Bypass,
                 Some(why.unwrap_or_else(|| "no node is up".into())),
@@ -379,7 +389,20 @@ impl Session {
     /// What a user is to be told of nodes that are of no use yet, one line each.
     pub fn troubles(&self) -> Vec<String> {
         let nodes = self.pool.nodes();
-        nodes.iter().filter_map(|node| node.complaint()).collect()
+        let of_cluster = self
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.complaint());
+        let of_nodes = nodes.iter().filter_map(|node| node.complaint());
+        of_cluster.into_iter().chain(of_nodes).collect()
+    }
+
+    /// Somebody was sent elsewhere, or a master does not answer: the slot map of the cluster, if
+    /// there is one, may be stale.
+    pub fn doubt_placement(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.ring();
+        }
     }
 
     /// Whether any domain has opened its breaker for a node.
@@ -396,6 +419,7 @@ impl Session {
         self.sockets.ring();
         self.wake_prover();
         self.pool.wake_mover();
+        self.doubt_placement();
         for node in self.pool.nodes() {
             node.wake();
         }

@@ -19,7 +19,7 @@ use super::life::Life;
 use super::pressure::{Felt, Pressure};
 use super::region::{DEADLINE_US_FIRST, TOKENS_UNLIMITED};
 use super::session::{self, Session};
-use super::{stats, sys};
+use super::{cluster, stats, sys};
 
 /// Between two ticks.
 const TICK: Duration = Duration::from_millis(100);
@@ -117,6 +117,7 @@ impl Clock {
             session.place_where_needed();
         }
         self.ticks += 1;
+        cluster::heed(session);
         let nodes = session.pool.nodes();
         for node in nodes.iter().filter(|node| session.is_broken(node.number)) {
             node.wake();

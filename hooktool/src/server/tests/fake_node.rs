@@ -17,6 +17,9 @@ struct Inside {
     connections: Mutex<Vec<TcpStream>>,
     /// Accept and keep silent.
     is_mute: AtomicBool,
+    /// What it says to a SET instead of taking it.
+    refusal: Mutex<Option<String>>,
+    refused: AtomicU64,
     is_over: AtomicBool,
 }
 
@@ -71,6 +74,16 @@ impl FakeNode {
     /// How many values it holds.
     pub fn len(&self) -> usize {
         self.inside.values.lock().len()
+    }
+
+    /// How many values it has refused.
+    pub fn refused(&self) -> u64 {
+        self.inside.refused.load(Ordering::SeqCst)
+    }
+
+    /// From now on it refuses every value, in these words.
+    pub fn refuse(&self, words: String) {
+        *self.inside.refusal.lock() = Some(words);
     }
 
     /// From now on it takes requests and answers none, or answers again.
@@ -133,6 +146,10 @@ fn answer(inside: &Inside, request: &[Vec<u8>], run: u64) -> Vec<u8> {
             format!("${}\r\n{text}\r\n", text.len()).into_bytes()
         }
         (b"SET", [key, value]) => {
+            if let Some(words) = &*inside.refusal.lock() {
+                inside.refused.fetch_add(1, Ordering::SeqCst);
+                return format!("-{words}\r\n").into_bytes();
+            }
             inside.values.lock().insert(key.clone(), value.clone());
             b"+OK\r\n".to_vec()
         }

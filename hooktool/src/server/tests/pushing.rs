@@ -6,7 +6,7 @@ use grid::attach::{Verdict, Want};
 use grid::files::RecordRef;
 use grid::ident::{FileIdent, block_hash};
 use grid::index::Held;
-use grid::node::{NodeState, Nodes};
+use grid::node::{NodeRecord, NodeState, Nodes};
 use grid::refresh::Refresh;
 use grid::sync::Ordering;
 use grid::writes::{look_block, look_file};
@@ -148,6 +148,46 @@ fn a_block_left_in_a_slot_reaches_the_node_sealed_and_the_index() {
     assert_eq!(payload, [0xAB; 8192]);
     keys.open(&id_of(&refresh), header, payload)
         .expect("it is sealed for this id");
+}
+
+#[test]
+fn a_block_that_a_node_sends_elsewhere_goes_there_once() {
+    let (gone, here) = (FakeNode::start(), FakeNode::start());
+    let stage = Stage::with_nodes(vec![gone.addr(), here.addr()]);
+    let joined = stage.join();
+    gone.refuse(format!("MOVED 77 127.0.0.1:{}", here.port));
+    // An extent each, so that both nodes have a share of them.
+    let blocks: Vec<Refresh> = (0..24)
+        .map(|nth| leave_block(&joined, nth << 7, 1, false))
+        .collect();
+    let index = joined.region.index();
+    eventually("all are in the index", || {
+        blocks.iter().all(|block| index.heat(held(block)).is_some())
+    });
+    assert_eq!((gone.len(), here.len()), (0, blocks.len()));
+    let refused = || gone.refused() + here.refused();
+    let mut lost = Vec::new();
+    // Each sends to the other: given up, not sent back and forth. Nowhere: given up at once.
+    let back = format!("MOVED 77 127.0.0.1:{}", gone.port);
+    let there = format!("MOVED 77 127.0.0.1:{}", here.port);
+    for (words, times) in [
+        (back.as_str(), 2),
+        ("MOVED 1 192.0.2.1:1", 1),
+        ("ASK 1 h:1", 1),
+        ("OOM no", 1),
+        ("LOADING it", 1),
+    ] {
+        let other = if times == 2 { &there } else { words };
+        gone.refuse(other.into());
+        here.refuse(words.into());
+        let before = refused();
+        lost.push(leave_block(&joined, 7 + lost.len() as u64, 1, false));
+        eventually("it is refused", || refused() == before + times);
+    }
+    // Not blamed for it, none of it.
+    let is_up = |record: &NodeRecord| record.state() == NodeState::Up;
+    assert!(joined.region.nodes().records[..2].iter().all(is_up));
+    assert!(lost.iter().all(|block| index.heat(held(block)).is_none()));
 }
 
 #[test]
