@@ -8,12 +8,13 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
 /// Bumped whenever a byte of the layout, or the meaning of one, changes.
 ///
 /// History, newest first:
+/// * 6: `integrity`.
 /// * 5: keys with hash tags; readers count the answers that sent them elsewhere.
 /// * 4: `pool_changes`, and the generation of a node's record.
 /// * 3: `disk_alone_ns`.
 /// * 2: words that processes write have a cache line of their own.
 /// * 1: the first layout.
-pub const LAYOUT_VERSION: u64 = 5;
+pub const LAYOUT_VERSION: u64 = 6;
 /// The session stops serving when the heartbeat is older than this.
 pub const HEARTBEAT_MAX_MS: u64 = 700;
 
@@ -71,8 +72,10 @@ pub struct Header {
     pub secret: [AtomicU64; 4],
     /// Moves when a node's number has changed hands: connections may be of no use any more.
     pub pool_changes: AtomicU64,
+    /// How blocks are protected on the nodes: `wire::Integrity` as a word. Never changes.
+    pub integrity: AtomicU64,
     /// What follows is written by the processes: in a cache line of its own.
-    _apart: [AtomicU64; 2],
+    _apart: AtomicU64,
     /// Smoothed latency of a read from the device in nanoseconds (processes and hook server).
     pub disk_ns: AtomicU64,
     /// Reads that may be promoted until the hook server grants more.

@@ -251,7 +251,7 @@ mod tests {
             (483_328, 745_472, 1_794_048)
         );
         assert_eq!((layout.index, layout.refresh), (3_891_200, 4_939_776));
-        assert_eq!(crate::header::LAYOUT_VERSION, 5);
+        assert_eq!(crate::header::LAYOUT_VERSION, 6);
     }
 
     #[test]

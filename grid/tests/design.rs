@@ -101,6 +101,7 @@ fn the_header_is_laid_out_as_the_document_says() {
     rows!(
         magic: 8, layout_version: 8, shape: 64, heartbeat_ms: 8, switches: 8, verify_ppm: 8,
         ticks_per_us: 8, deadline_us: 8, slow_ns: 8, local_active: 8, secret: 32, pool_changes: 8,
+        integrity: 8,
         disk_ns: 8, promote_tokens: 8, fill_tokens: 8, local_wanted: 8, doorbell: 4, asleep: 4,
         disk_alone_ns: 8,
         moved: 8,

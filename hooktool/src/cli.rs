@@ -56,6 +56,11 @@ ends a session that lingers; one that is switched off does not linger.
 A glob matches files by where they really lie: '/srv/pg/**' is all below a directory, '/srv/pg'
 none of it; what leads there by a symbolic link matches nothing.
 
+--seal KEYFILE encrypts blocks before they leave this machine, so that neither a node nor anybody on
+the way can read or alter them. A key is 32 random bytes or more, as they are or in hexadecimal
+digits:  head -c 32 /dev/urandom > KEYFILE; chmod 600 KEYFILE
+Without it they are readable there, and cannot be altered unnoticed (--integrity tag).
+
 --own is a promise of yours: while the session runs, no process without the hooks writes these
 files, children that cannot be hooked (static, set-user-id, HOOKTOOL_DISABLED=1) included.";
 
@@ -181,9 +186,13 @@ pub struct SettingArgs {
     /// Most bytes sent to the nodes, such as 50MiB/s
     #[arg(long, value_name = "SIZE/s")]
     pub fill_rate: Option<String>,
-    /// Not built yet: keep blocks encrypted on the nodes
-    #[arg(long, value_name = "KEYFILE", hide = true)]
+    /// Encrypt blocks on their way to the nodes with the key in KEYFILE: 32 random bytes or more
+    #[arg(long, value_name = "KEYFILE")]
     pub seal: Option<String>,
+    /// tag: nobody can alter blocks on the nodes unnoticed; checksum: finds accidents only, and is
+    /// a little faster [default: tag]
+    #[arg(long, value_name = "HOW")]
+    pub integrity: Option<String>,
     /// Memory of index, version cells and ring [default: 1/64 of the memory limit]
     #[arg(long, value_name = "SIZE")]
     pub index: Option<String>,

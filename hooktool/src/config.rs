@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::seal::Integrity;
+
 /// Port of a memory node when the address names none.
 pub const MEMNODE_PORT: u16 = 7420;
 
@@ -142,6 +144,8 @@ pub struct ServeConfig {
     pub verify_ppm: u32,
     /// When to fill.
     pub fill: Fill,
+    /// How blocks are protected on the nodes.
+    pub integrity: Integrity,
     /// Most bytes per second sent to the nodes; `None`: no limit.
     pub fill_rate_bytes_per_s: Option<u64>,
     /// How long region and key outlive the last process, in milliseconds.
@@ -215,9 +219,14 @@ impl ServeConfig {
             mode,
             verify_ppm,
             fill,
+            integrity,
             fill_rate_bytes_per_s,
             deny_io_uring,
         } = self;
+        let key = |integrity: &Integrity| match integrity {
+            Integrity::Sealed(key) => Some(key.clone()),
+            Integrity::Tag | Integrity::Checksum => None,
+        };
         let table = [
             ("--node", *nodes != wanted.nodes),
             ("--local", *local != wanted.local),
@@ -231,6 +240,11 @@ impl ServeConfig {
             (
                 "--fill-rate",
                 *fill_rate_bytes_per_s != wanted.fill_rate_bytes_per_s,
+            ),
+            ("--seal", key(integrity) != key(&wanted.integrity)),
+            (
+                "--integrity",
+                (*integrity == Integrity::Checksum) != (wanted.integrity == Integrity::Checksum),
             ),
             ("--no-io-uring", *deny_io_uring != wanted.deny_io_uring),
             ("the hook driver", *shim != wanted.shim),

@@ -155,6 +155,9 @@ pub struct SessionInfo {
     pub server_pid: u32,
     /// Serve or observe.
     pub mode: Mode,
+    /// How blocks are protected on the nodes: `tag`, `checksum` or `sealed`.
+    #[serde(default)]
+    pub integrity: String,
     /// What it is doing.
     pub state: ServiceState,
     /// Why, where the state alone does not say (`node unreachable`).
@@ -339,6 +342,9 @@ pub struct Snapshot {
     pub state: ServiceState,
     /// Why, where the state alone does not say.
     pub reason: Option<String>,
+    /// How blocks are protected on the nodes: `tag`, `checksum` or `sealed`.
+    #[serde(default)]
+    pub integrity: String,
     /// Age in seconds.
     pub uptime_s: f64,
     /// Living processes.

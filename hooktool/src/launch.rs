@@ -233,6 +233,7 @@ fn configure(settings: &Settings, target: &Target, shim: &Shim) -> Result<ServeC
         mode: settings.mode,
         verify_ppm: settings.verify_ppm,
         fill: settings.fill,
+        integrity: settings.integrity.clone(),
         fill_rate_bytes_per_s: settings.fill_rate_bytes_per_s,
         linger_ms: settings.linger_ms,
         require: settings.require,

@@ -18,7 +18,7 @@ pub const CONFIG_PATH_DEFAULT: &str = "/etc/ramgrid/hooktool.toml";
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Every setting, as its flag spells it.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 18] = [
     "node",
     "local",
     "include",
@@ -29,6 +29,8 @@ pub const KEYS: [&str; 16] = [
     "verify",
     "fill",
     "fill-rate",
+    "seal",
+    "integrity",
     "index",
     "no-io-uring",
     "no-follow",
@@ -203,6 +205,8 @@ fn flags(arguments: &SettingArgs) -> BTreeMap<&'static str, Vec<String>> {
         ("verify", one(&arguments.verify)),
         ("fill", one(&arguments.fill)),
         ("fill-rate", one(&arguments.fill_rate)),
+        ("seal", one(&arguments.seal)),
+        ("integrity", one(&arguments.integrity)),
         ("index", one(&arguments.index)),
         ("no-io-uring", set(arguments.no_io_uring)),
         ("no-follow", set(arguments.no_follow)),

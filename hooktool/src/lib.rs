@@ -33,6 +33,7 @@ pub mod precheck;
 pub mod probe;
 pub mod ps;
 pub mod ready;
+pub mod seal;
 pub mod server;
 pub mod sessions;
 pub mod settings;

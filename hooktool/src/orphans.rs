@@ -44,6 +44,7 @@ fn empty(session: SessionId, name: &str, pid: u32, state: ServiceState) -> Sessi
         pid,
         server_pid: 0,
         mode: Mode::Serve,
+        integrity: String::new(),
         state,
         reason: Some(reason.into()),
         uptime_s: 0,

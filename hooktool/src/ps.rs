@@ -83,7 +83,7 @@ fn row(left: &Left<'_>, state: &str, node: &str) -> String {
 
 fn rows_of(info: &SessionInfo) -> Vec<String> {
     let state = state_words(info.state, info.reason.as_deref());
-    let node = nodes_words(&info.nodes);
+    let node = nodes_words(&info.nodes) + integrity_words(info);
     // The node has a column of its own.
     let state = match info.nodes.first() {
         Some(first) => state.replace(&format!("node {}: ", first.addr), ""),
@@ -142,6 +142,15 @@ fn nodes_words(nodes: &[NodeInfo]) -> String {
         String::new()
     };
     format!("{}{state}{more}", shown.addr)
+}
+
+/// How the blocks are protected there, where it is not as usual.
+fn integrity_words(info: &SessionInfo) -> &'static str {
+    match info.integrity.as_str() {
+        "sealed" => ", sealed",
+        "checksum" => ", checksum only",
+        _ => "",
+    }
 }
 
 /// An age in at most six characters: `41s`, `12m05`, `3h02`, `3d02h`.
@@ -205,6 +214,7 @@ mod tests {
             pid: 7,
             server_pid: 1,
             mode: Mode::Serve,
+            integrity: String::new(),
             state: ServiceState::Bypass,
             reason: Some("node 10.0.0.7:7420: connection refused".into()),
             uptime_s: 1,
@@ -225,6 +235,11 @@ mod tests {
         };
         let end = "bypass: connection refused 10.0.0.7:7420 unreachable";
         assert!(text.ends_with(end), "{text}");
+        let sealed = SessionInfo {
+            integrity: "sealed".into(),
+            ..info.clone()
+        };
+        assert!(rows_of(&sealed)[0].ends_with(&format!("{end}, sealed")));
         assert!(text.starts_with("      7 pg          postgres "), "{text}");
     }
 

@@ -379,6 +379,7 @@ mod tests {
                 pid,
                 server_pid: 1,
                 mode: Mode::Serve,
+                integrity: String::new(),
                 state: ServiceState::Serving,
                 reason: None,
                 uptime_s: 1,

@@ -10,6 +10,7 @@ use crate::config::{
 };
 use crate::failure::Failure;
 use crate::layers::{Layers, Origin};
+use crate::seal::{self, Integrity};
 use crate::sizes::BadQuantity;
 use crate::{globs, limits, nodes, sizes};
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub verify_ppm: u32,
     /// What to keep.
     pub fill: Fill,
+    /// How blocks are protected on the nodes.
+    pub integrity: Integrity,
     /// Most bytes per second to the nodes.
     pub fill_rate_bytes_per_s: Option<u64>,
     /// How long blocks outlive the last process, in milliseconds.
@@ -84,13 +87,6 @@ pub fn resolve(
     arguments: &SettingArgs,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Settings, Failure> {
-    if arguments.seal.is_some() {
-        return Err(Failure::usage(
-            "--seal: encryption on the nodes is not built yet",
-            "blocks are authenticated, so no node can alter them, but a node could read them",
-            "leave --seal out, or use nodes that may read the data",
-        ));
-    }
     let layers = Layers::collect(arguments, variable)?;
     let mut take = Resolver {
         layers,
@@ -128,6 +124,7 @@ pub fn resolve(
         mode: mode.unwrap_or(Mode::Serve),
         verify_ppm: verify.unwrap_or(0),
         fill: fill.unwrap_or(Fill::Auto),
+        integrity: take.integrity()?,
         fill_rate_bytes_per_s: rate,
         linger_ms: linger.unwrap_or(linger_default),
         require: take.truth("require")?,
@@ -210,6 +207,18 @@ impl Resolver {
             origin,
         });
         Ok(texts)
+    }
+
+    /// `--seal` and `--integrity`, which is `tag` where blocks are encrypted.
+    fn integrity(&mut self) -> Result<Integrity, Failure> {
+        let path = self.one("seal", None, seal::check_path, Clone::clone)?;
+        let origin = self.rows.last().map(|row| row.origin.clone());
+        let plain = self.one("integrity", Some(Integrity::Tag), seal::parse, |how| {
+            how.word().into()
+        })?;
+        let integrity = seal::choose(path.zip(origin), plain.unwrap_or_default())?;
+        self.show("integrity", integrity.word().into());
+        Ok(integrity)
     }
 
     fn nodes(&mut self) -> Result<Vec<NodeAddr>, Failure> {
@@ -547,7 +556,9 @@ mod tests {
             |args| args.index = Some("9000TiB".into()),
             |args| args.local = Some("9000TiB".into()),
             |args| args.node = vec!["embedded:9000TiB".into()],
-            |args| args.seal = Some("key".into()),
+            |args| args.seal = Some("/no/such/key".into()),
+            |args| args.seal = Some(String::new()),
+            |args| args.integrity = Some("none".into()),
             |args| args.stats_at_exit = Some("/tmp/".into()),
             |args| args.stats_at_exit = Some("/tmp/a.%z".into()),
             |args| args.stats_at_exit = Some("/tmp/a%".into()),

@@ -15,7 +15,7 @@
 
 use grid::region::Region;
 use grid::sync::{AtomicU64, Ordering, fence};
-use wire::Keys;
+use wire::{Integrity, Keys};
 
 use crate::sys;
 use crate::sys::once::Once;
@@ -143,6 +143,7 @@ pub fn furnish(fd: i32, bytes: u64, domain: u32, place: u64) -> Option<&'static 
 /// What `derive` takes and gives.
 struct Deriving {
     secret: [u8; 32],
+    integrity: Integrity,
     kept: Option<(&'static Keys, *mut u8)>,
 }
 
@@ -150,6 +151,7 @@ struct Deriving {
 fn derive(region: &Region) -> Option<(&'static Keys, *mut u8)> {
     let mut deriving = Deriving {
         secret: region.header().secret_bytes(),
+        integrity: Integrity::from_word(region.header().integrity.load(Ordering::Relaxed))?,
         kept: None,
     };
     sys::aside::run(derive_aside, &mut deriving);
@@ -159,7 +161,7 @@ fn derive(region: &Region) -> Option<(&'static Keys, *mut u8)> {
 extern "C" fn derive_aside(deriving: *mut Deriving) {
     // SAFETY: `derive` lends it for this call.
     let deriving = unsafe { &mut *deriving };
-    deriving.kept = sys::memory::keep(Keys::derive(&deriving.secret));
+    deriving.kept = sys::memory::keep(Keys::derive(&deriving.secret, deriving.integrity));
 }
 
 /// The process is in this region from now on, unless it has changed its credentials since `place`.

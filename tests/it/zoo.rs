@@ -7,6 +7,7 @@ use harness::bed::Bed;
 use harness::mode::Mode;
 use harness::mount::Mount;
 use harness::run::{assert_same, run};
+use harness::session::Hooked;
 use harness::stage::root_or_say;
 use harness::warm::{run_warm, scratch};
 use harness::zoo::{animals, compile};
@@ -22,6 +23,11 @@ fn feed_as(title: &str, name: &str, mode: Mode, owns: bool) {
 }
 
 fn feed_in(bed: &Bed, name: &str, owns: bool) {
+    feed_by(bed, name, owns, |hooked| hooked);
+}
+
+/// `with` adds to the line that starts the animal.
+fn feed_by<'a>(bed: &'a Bed, name: &str, owns: bool, with: impl Fn(Hooked<'a>) -> Hooked<'a>) {
     let program = compile(bed, name);
     let dir = scratch(bed, "native");
     let native = run(&mut bed.native(&dir, &[program.as_path(), &dir]));
@@ -31,6 +37,7 @@ fn feed_in(bed: &Bed, name: &str, owns: bool) {
         true => bed.hooked().flag("--own", dir.join("**")),
         false => bed.hooked(),
     };
+    let hooked = with(hooked);
     let outcome = run_warm(bed, &hooked, &dir, &[program.as_path(), &dir]);
     assert_same(&native, &outcome, name);
     hooked.final_stats().must_have_hits();
@@ -109,6 +116,31 @@ zoo!(
 #[test]
 fn a_write_that_returns_twice_is_counted_once() {
     feed_as("zoo-twice-counted", "handler_forks", Mode::Normal, true);
+}
+
+/// Animals with little room, in awkward places, or with awkward buffers: blocks are decrypted in
+/// the middle of their calls. No local cache, so that every block is.
+const FED_SEALED: [&str; 6] = [
+    "bad_buffer",
+    "edges",
+    "first_in_handler",
+    "in_handler",
+    "iovecs",
+    "small_stack",
+];
+
+#[test]
+fn sealed() {
+    std::thread::scope(|scope| {
+        for name in FED_SEALED {
+            scope.spawn(move || {
+                let bed = Bed::new(&format!("zoo-sealed-{name}"), Mode::Oracle);
+                feed_by(&bed, name, false, |hooked| {
+                    hooked.sealed(None).flag("--local", "0")
+                });
+            });
+        }
+    });
 }
 
 /// Animals whose calls end in code of the file system itself.

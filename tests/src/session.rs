@@ -62,6 +62,26 @@ impl<'a> Hooked<'a> {
         self
     }
 
+    /// Encrypts what goes to the nodes, with a key file of the bed's own, the same for all of its
+    /// sessions; `owner` starts them, where that is not who runs the tests.
+    #[must_use]
+    pub fn sealed(self, owner: Option<&str>) -> Hooked<'a> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.bed.join("seal.key");
+        if !path.exists() {
+            let mut key = [0; 32];
+            let mut random = std::fs::File::open("/dev/urandom").expect("open /dev/urandom");
+            std::io::Read::read_exact(&mut random, &mut key).expect("32 random bytes");
+            self.bed.write("seal.key", &key);
+            let closed = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, closed).expect("chmod");
+            if let Some(owner) = owner {
+                crate::users::give_to(&path, owner);
+            }
+        }
+        self.flag("--seal", path)
+    }
+
     /// Keeps the session this long after its last process; without this it ends at once.
     #[must_use]
     pub fn linger(mut self, time: &str) -> Hooked<'a> {

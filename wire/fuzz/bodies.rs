@@ -7,7 +7,7 @@
 
 use wire::resp::reply::{Head, parse_head, text};
 use wire::resp::request::{Limits, Parser, Step};
-use wire::{BlockId, HEADER_BYTES, Keys};
+use wire::{BlockId, HEADER_BYTES, Integrity, Keys};
 
 const LIMITS: Limits = Limits {
     bulk_bytes_max: 4096,
@@ -70,9 +70,16 @@ pub fn reply(data: &[u8]) {
     }
 }
 
-/// Envelopes: nothing opens but what was sealed, and what was sealed opens only unchanged.
+/// Envelopes: nothing opens but what was sealed, and what was sealed opens only unchanged, however
+/// it is protected.
 pub fn envelope(data: &[u8]) {
-    let keys = Keys::derive(&[0x42; 32]);
+    for integrity in [Integrity::Tag, Integrity::Checksum, Integrity::Sealed] {
+        envelope_of(integrity, data);
+    }
+}
+
+fn envelope_of(integrity: Integrity, data: &[u8]) {
+    let keys = Keys::derive(&[0x42; 32], integrity);
     let id = BlockId {
         dev: 1,
         ino: 2,
@@ -81,13 +88,17 @@ pub fn envelope(data: &[u8]) {
         ..BlockId::default()
     };
     let (header, payload) = data.split_at(data.len().min(HEADER_BYTES));
-    let genuine = keys.seal(&id, payload);
-    assert_eq!(keys.open(&id, header, payload).is_ok(), header == genuine);
-    assert_eq!(keys.open(&id, &genuine, payload), Ok(()));
+    let mut body = payload.to_vec();
+    let genuine = keys.seal(&id, &mut body);
+    let opens = |header: &[u8], body: &[u8]| {
+        let mut body = body.to_vec();
+        keys.open(&id, header, &mut body).map(|()| body)
+    };
+    assert_eq!(opens(header, &body).is_ok(), header == genuine);
+    assert_eq!(opens(&genuine, &body).as_deref(), Ok(payload));
     if let [first, ..] = payload {
-        let mut forged = payload.to_vec();
-        let at = usize::from(*first) % forged.len();
-        forged[at] ^= 1;
-        assert!(keys.open(&id, &genuine, &forged).is_err());
+        let at = usize::from(*first) % body.len();
+        body[at] ^= 1;
+        assert!(opens(&genuine, &body).is_err());
     }
 }

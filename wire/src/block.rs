@@ -58,6 +58,8 @@ pub(crate) enum Domain {
     WireKey = 1,
     /// The tag that authenticates the block.
     Tag = 2,
+    /// The checksum that stands in for the tag.
+    Checksum = 3,
 }
 
 impl BlockId {

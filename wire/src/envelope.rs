@@ -8,12 +8,20 @@
 //! The tag is `AES-256(tag key, POLYVAL(hash key, id || header fields || payload || lengths))`,
 //! a deterministic PRF of what it covers (hash, then encrypt). There is no nonce that could be
 //! used twice: the same block at the same version gives the same envelope.
+//!
+//! A sealed payload is encrypted under the tag of its plain content as initial value (`cipher`):
+//! the construction of AES-GCM-SIV. Two contents under one id, which happens (`docs/design.md`,
+//! section 9), have two tags, hence two keystreams. With a nonce made of the id they would share
+//! one, and whoever holds both could read their difference and forge tags.
 
 use aes::Block;
 use aes::cipher::BlockCipherEncrypt;
 use polyval::universal_hash::UniversalHash;
+use twox_hash::XxHash3_128;
 
 use crate::block::{BlockId, Domain, ENCODED_BYTES};
+use crate::cipher;
+use crate::integrity::Integrity;
 use crate::keys::Keys;
 
 //  A value on a node, little endian:
@@ -25,7 +33,9 @@ use crate::keys::Keys;
 //   |<-------------- fields, covered by the tag ----------------->|              | covered
 //
 //  What the tag covers: the encoded id (64), the fields (16), the payload padded with zeros to
-//  whole blocks of 16, and one last block with the length of the payload in bytes.
+//  whole blocks of 16, and one last block with the length of the payload in bytes. It covers the
+//  payload of a sealed block as it was before it was encrypted. In the place of the tag, a block
+//  with a checksum has XXH3-128 (big endian) over id, fields and XXH3-128 of the payload.
 
 const MAGIC_AT: usize = 0;
 const MAGIC_BYTES: usize = 4;
@@ -57,15 +67,14 @@ const MAGIC: [u8; MAGIC_BYTES] = *b"RGB\n";
 #[non_exhaustive]
 #[repr(u8)]
 pub enum FormatVersion {
+    /// Kinds 2 (sealed) and 3 (checksum); kind 1 as in V1.
+    V2 = 2,
     /// 32-byte header, POLYVAL and AES-256 tag over id, fields, payload and length.
     V1 = 1,
 }
 
 /// The version that is written, and the only one that is read: a cache needs no past.
-const VERSION: u8 = FormatVersion::V1 as u8;
-
-/// The payload is readable and authenticated. (Sealed, that is encrypted, payloads will be 2.)
-const KIND_AUTHENTICATED: u8 = 1;
+const VERSION: u8 = FormatVersion::V2 as u8;
 
 /// Why a value is refused. To a reader each of these is a miss; the cause is for the statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +84,7 @@ pub enum EnvelopeError {
     Magic,
     /// An envelope of another ramgrid version: upgrade in progress on one side.
     Version,
-    /// An envelope of a kind this build does not open (encrypted, checksum only).
+    /// An envelope of another kind than this session's (readable, sealed, checksum only).
     Kind,
     /// It was made for another block size than the one asked for.
     BlockSize,
@@ -106,7 +115,9 @@ impl core::fmt::Display for EnvelopeError {
         let text = match self {
             EnvelopeError::Magic => "the value is not a ramgrid block",
             EnvelopeError::Version => "the block was stored by another version of ramgrid",
-            EnvelopeError::Kind => "the block is of a kind that this build cannot open",
+            EnvelopeError::Kind => {
+                "the block is protected in another way than this session protects its own"
+            }
             EnvelopeError::BlockSize => "the block was stored with another block size",
             EnvelopeError::Length => "the block is shorter or longer than its header says",
             EnvelopeError::Tag => "the block is not what this session stored under this key",
@@ -118,40 +129,68 @@ impl core::fmt::Display for EnvelopeError {
 impl core::error::Error for EnvelopeError {}
 
 impl Keys {
-    /// Makes the header to put before `payload` on a node.
+    /// Makes the header to put before `payload` on a node, and encrypts the payload in place if
+    /// that is what the session does ([`Integrity::Sealed`]).
     ///
     /// A payload over [`PAYLOAD_BYTES_MAX`] gets a header that [`Keys::open`] always refuses: the
     /// mistake costs a miss, never a panic in somebody else's program.
     #[must_use]
-    pub fn seal(&self, id: &BlockId, payload: &[u8]) -> [u8; HEADER_BYTES] {
+    pub fn seal(&self, id: &BlockId, payload: &mut [u8]) -> [u8; HEADER_BYTES] {
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let fields = encode_fields(id.block_log2, length);
+        let fields = encode_fields(self.integrity.kind(), id.block_log2, length);
+        let proof = self.proof_of(id, &fields, payload);
+        if self.integrity == Integrity::Sealed {
+            cipher::apply(&self.cipher, &proof, payload);
+        }
         let mut header = [0u8; HEADER_BYTES];
-        let (fields_place, tag_place) = header.split_at_mut(FIELDS_BYTES);
+        let (fields_place, proof_place) = header.split_at_mut(FIELDS_BYTES);
         fields_place.copy_from_slice(&fields);
-        tag_place.copy_from_slice(&self.tag_of(id, &fields, payload));
+        proof_place.copy_from_slice(&proof);
         header
     }
 
-    /// Proves that `payload` is what this session sealed for exactly this id.
+    /// Proves that `payload` is what this session sealed for exactly this id. A sealed one is
+    /// decrypted in place; after an error its bytes are nobody's content and must not be used.
     ///
     /// # Errors
     /// Says which check failed first; see [`EnvelopeError`]. The tag is compared in constant time.
-    pub fn open(&self, id: &BlockId, header: &[u8], payload: &[u8]) -> Result<(), EnvelopeError> {
+    pub fn open(
+        &self,
+        id: &BlockId,
+        header: &[u8],
+        payload: &mut [u8],
+    ) -> Result<(), EnvelopeError> {
         let header: &[u8; HEADER_BYTES] = header.try_into().map_err(|_| EnvelopeError::Length)?;
-        let (fields, tag) = header.split_first_chunk().ok_or(EnvelopeError::Length)?;
-        check_fields(fields, id, payload.len())?;
-        let tag: &[u8; TAG_BYTES] = tag.try_into().map_err(|_| EnvelopeError::Length)?;
-        let expected = self.tag_of(id, fields, payload);
+        let (fields, proof) = header.split_first_chunk().ok_or(EnvelopeError::Length)?;
+        check_fields(fields, self.integrity.kind(), id, payload.len())?;
+        let proof: &[u8; TAG_BYTES] = proof.try_into().map_err(|_| EnvelopeError::Length)?;
+        if self.integrity == Integrity::Sealed {
+            cipher::apply(&self.cipher, proof, payload);
+        }
+        let expected = self.proof_of(id, fields, payload);
         // One 128-bit comparison: no byte of the tag decides how long it takes.
-        if u128::from_le_bytes(expected) == u128::from_le_bytes(*tag) {
+        if u128::from_le_bytes(expected) == u128::from_le_bytes(*proof) {
             Ok(())
         } else {
             Err(EnvelopeError::Tag)
         }
     }
 
+    /// What stands in the place of the tag.
+    fn proof_of(
+        &self,
+        id: &BlockId,
+        fields: &[u8; FIELDS_BYTES],
+        payload: &[u8],
+    ) -> [u8; TAG_BYTES] {
+        match self.integrity {
+            Integrity::Tag | Integrity::Sealed => self.tag_of(id, fields, payload),
+            Integrity::Checksum => checksum_of(id, fields, payload),
+        }
+    }
+
     /// The tag over id, header fields, payload and its length, as drawn above.
+    #[inline(never)]
     fn tag_of(&self, id: &BlockId, fields: &[u8; FIELDS_BYTES], payload: &[u8]) -> [u8; TAG_BYTES] {
         let mut hash = self.hash.clone();
         let id_bytes: [u8; ENCODED_BYTES] = id.encode(Domain::Tag);
@@ -165,13 +204,26 @@ impl Keys {
     }
 }
 
+/// The checksum over id, header fields (the length is one of them) and payload.
+#[inline(never)]
+fn checksum_of(id: &BlockId, fields: &[u8; FIELDS_BYTES], payload: &[u8]) -> [u8; TAG_BYTES] {
+    let content = XxHash3_128::oneshot(payload).to_be_bytes();
+    let id_bytes = id.encode(Domain::Checksum);
+    let mut covered = [0u8; ENCODED_BYTES + FIELDS_BYTES + TAG_BYTES];
+    let parts = id_bytes.iter().chain(fields).chain(&content);
+    covered
+        .iter_mut()
+        .zip(parts)
+        .for_each(|(to, from)| *to = *from);
+    XxHash3_128::oneshot(&covered).to_be_bytes()
+}
+
 /// Lays out the fields of a header as drawn above.
-fn encode_fields(block_log2: u8, length: u32) -> [u8; FIELDS_BYTES] {
+fn encode_fields(kind: u8, block_log2: u8, length: u32) -> [u8; FIELDS_BYTES] {
     let [m0, m1, m2, m3] = MAGIC;
     let [l0, l1, l2, l3] = length.to_le_bytes();
-    let (version, kind) = (VERSION, KIND_AUTHENTICATED);
     [
-        m0, m1, m2, m3, version, kind, block_log2, 0, l0, l1, l2, l3, 0, 0, 0, 0,
+        m0, m1, m2, m3, VERSION, kind, block_log2, 0, l0, l1, l2, l3, 0, 0, 0, 0,
     ]
 }
 
@@ -179,17 +231,18 @@ fn encode_fields(block_log2: u8, length: u32) -> [u8; FIELDS_BYTES] {
 /// The unused bytes are left to the tag, which covers them too.
 fn check_fields(
     fields: &[u8; FIELDS_BYTES],
+    kind: u8,
     id: &BlockId,
     payload_bytes: usize,
 ) -> Result<(), EnvelopeError> {
-    let [m0, m1, m2, m3, version, kind, log2, _, l0, l1, l2, l3, ..] = *fields;
+    let [m0, m1, m2, m3, version, theirs, log2, _, l0, l1, l2, l3, ..] = *fields;
     if [m0, m1, m2, m3] != MAGIC {
         return Err(EnvelopeError::Magic);
     }
     if version != VERSION {
         return Err(EnvelopeError::Version);
     }
-    if kind != KIND_AUTHENTICATED {
+    if theirs != kind {
         return Err(EnvelopeError::Kind);
     }
     if log2 != id.block_log2 {
@@ -209,6 +262,8 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
+    const ALL: [Integrity; 3] = [Integrity::Tag, Integrity::Checksum, Integrity::Sealed];
+
     const ID: BlockId = BlockId {
         dev: 0xfd01,
         ino: 4711,
@@ -219,8 +274,25 @@ mod tests {
         version: 9,
     };
 
-    fn keys() -> Keys {
-        Keys::derive(&core::array::from_fn(|i| i as u8))
+    fn keys(integrity: Integrity) -> Keys {
+        Keys::derive(&core::array::from_fn(|i| i as u8), integrity)
+    }
+
+    /// What lies on a node for a payload: header and body.
+    fn sealed(keys: &Keys, id: &BlockId, payload: &[u8]) -> ([u8; HEADER_BYTES], Vec<u8>) {
+        let mut body = payload.to_vec();
+        (keys.seal(id, &mut body), body)
+    }
+
+    /// What comes of a value that was taken from a node.
+    fn opened(
+        keys: &Keys,
+        id: &BlockId,
+        header: &[u8],
+        body: &[u8],
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        let mut body = body.to_vec();
+        keys.open(id, header, &mut body).map(|()| body)
     }
 
     fn any_id() -> impl Strategy<Value = BlockId> {
@@ -235,120 +307,208 @@ mod tests {
         })
     }
 
+    fn any_integrity() -> impl Strategy<Value = Integrity> {
+        prop::sample::select(&ALL[..])
+    }
+
     /// Pins the format. If this fails you changed what goes over the wire: add a line to
     /// `FormatVersion`, let `VERSION` name it, and only then paste the new bytes here.
     #[test]
     fn golden_bytes() {
         let payload: Vec<u8> = (0..100u8).collect();
-        let (key, header) = (keys().wire_key(&ID, 12345), keys().seal(&ID, &payload));
         let order = "the wire format changed: bump FormatVersion, then update the golden bytes";
+        let key = keys(Integrity::Tag).wire_key(&ID, 12345);
         assert_eq!(
             key,
             GOLDEN_KEY.to_be_bytes(),
             "keys changed: bump LAYOUT_VERSION (grid)"
         );
-        assert_eq!(header[..FIELDS_BYTES], *GOLDEN_FIELDS, "{order}");
-        assert_eq!(header[FIELDS_BYTES..], GOLDEN_TAG.to_be_bytes(), "{order}");
-        assert_eq!(VERSION, 1, "{order}");
+        assert_eq!(VERSION, 2, "{order}");
+        for (integrity, kind, proof, body_end) in GOLDEN {
+            let (header, body) = sealed(&keys(integrity), &ID, &payload);
+            let fields = [
+                &GOLDEN_FIELDS[..KIND_AT],
+                &[kind],
+                &GOLDEN_FIELDS[KIND_AT + 1..],
+            ]
+            .concat();
+            assert_eq!(header[..FIELDS_BYTES], fields, "{integrity:?}: {order}");
+            let number = |bytes: &[u8]| {
+                std::format!("{:032x}", u128::from_be_bytes(bytes.try_into().unwrap()))
+            };
+            let seen = [number(&header[FIELDS_BYTES..]), number(&body[84..])];
+            assert_eq!(seen, [proof, body_end], "{integrity:?}: {order}");
+        }
     }
 
     const GOLDEN_KEY: u128 = 0x7bcf_307d_6e90_df5f_8abf_1243_be05_9a2d;
-    const GOLDEN_FIELDS: &[u8; 16] = b"RGB\n\x01\x01\x0d\0\x64\0\0\0\0\0\0\0";
-    const GOLDEN_TAG: u128 = 0xe44a_a6f5_d55d_13ea_c6e5_3d8e_1918_51ed;
+    const GOLDEN_FIELDS: &[u8; 16] = b"RGB\n\x02?\x0d\0\x64\0\0\0\0\0\0\0";
+    /// Kind, proof and last 16 bytes of the body.
+    const GOLDEN: [(Integrity, u8, &str, &str); 3] = [
+        (
+            Integrity::Tag,
+            1,
+            "fcb0f6e72155f524accbcb4572c97754",
+            PLAIN_END,
+        ),
+        (
+            Integrity::Sealed,
+            2,
+            "864ac561998d7809f013e9ddc527f2c0",
+            "3f0661ce4d4af04333a5ea336b069333",
+        ),
+        (
+            Integrity::Checksum,
+            3,
+            "be66e50e8454f4b6de06027752b96db2",
+            PLAIN_END,
+        ),
+    ];
+    const PLAIN_END: &str = "5455565758595a5b5c5d5e5f60616263";
 
     #[test]
     fn every_refusal_is_named_by_its_cause() {
-        let keys = keys();
-        let payload = [5u8; 64];
-        let good = keys.seal(&ID, &payload);
-        let with = |at: usize, value: u8| {
-            let mut header = good;
-            header[at] = value;
-            keys.open(&ID, &header, &payload)
-        };
-        assert_eq!(keys.open(&ID, &good, &payload), Ok(()));
-        assert_eq!(with(MAGIC_AT, b'X'), Err(EnvelopeError::Magic));
-        assert_eq!(with(VERSION_AT, VERSION + 1), Err(EnvelopeError::Version));
-        assert_eq!(with(KIND_AT, 9), Err(EnvelopeError::Kind));
-        assert_eq!(with(LOG2_AT, 12), Err(EnvelopeError::BlockSize));
-        assert_eq!(with(LENGTH_AT, 65), Err(EnvelopeError::Length));
-        assert_eq!(with(UNUSED_0_AT, 1), Err(EnvelopeError::Tag));
-        assert_eq!(with(UNUSED_1_AT, 1), Err(EnvelopeError::Tag));
-        assert_eq!(
-            keys.open(&ID, &good, &payload[1..]),
-            Err(EnvelopeError::Length)
+        for integrity in ALL {
+            let keys = keys(integrity);
+            let (good, body) = sealed(&keys, &ID, &[5u8; 64]);
+            let with = |at: usize, value: u8| {
+                let mut header = good;
+                header[at] = value;
+                opened(&keys, &ID, &header, &body).unwrap_err()
+            };
+            assert_eq!(opened(&keys, &ID, &good, &body), Ok(vec![5u8; 64]));
+            assert_eq!(with(MAGIC_AT, b'X'), EnvelopeError::Magic);
+            assert_eq!(with(VERSION_AT, VERSION + 1), EnvelopeError::Version);
+            assert_eq!(with(KIND_AT, 9), EnvelopeError::Kind);
+            assert_eq!(with(LOG2_AT, 12), EnvelopeError::BlockSize);
+            assert_eq!(with(LENGTH_AT, 65), EnvelopeError::Length);
+            assert_eq!(with(UNUSED_0_AT, 1), EnvelopeError::Tag);
+            assert_eq!(with(UNUSED_1_AT, 1), EnvelopeError::Tag);
+            let refused =
+                |header: &[u8], body: &[u8]| opened(&keys, &ID, header, body).unwrap_err();
+            assert_eq!(refused(&good, &body[1..]), EnvelopeError::Length);
+            assert_eq!(refused(&good[1..], &body), EnvelopeError::Length);
+            assert_eq!(refused(&[], &body), EnvelopeError::Length);
+        }
+    }
+
+    /// A node must not be able to choose the weakest protection there is.
+    #[test]
+    fn a_session_opens_its_own_kind_alone() {
+        for ours in ALL {
+            for theirs in ALL.into_iter().filter(|theirs| *theirs != ours) {
+                let (header, body) = sealed(&keys(theirs), &ID, &[5u8; 4096]);
+                let refused = opened(&keys(ours), &ID, &header, &body);
+                assert_eq!(refused, Err(EnvelopeError::Kind), "{theirs:?} to {ours:?}");
+                let mut forged = header;
+                forged[KIND_AT] = ours.kind();
+                let refused = opened(&keys(ours), &ID, &forged, &body);
+                assert_eq!(refused, Err(EnvelopeError::Tag), "{theirs:?} as {ours:?}");
+            }
+        }
+    }
+
+    /// A filler that a writer overtook publishes other content under the same id.
+    #[test]
+    fn two_contents_under_one_id_share_no_keystream() {
+        let keys = keys(Integrity::Sealed);
+        let (one, mut other) = (vec![0u8; 4096], vec![0u8; 4096]);
+        other[4095] = 1;
+        let (first, body) = sealed(&keys, &ID, &one);
+        let (second, other_body) = sealed(&keys, &ID, &other);
+        assert_ne!(first, second);
+        let alike = body.iter().zip(&other_body).filter(|(a, b)| a == b).count();
+        assert!(
+            alike < 64,
+            "{alike} of 4096 bytes of two keystreams are alike"
         );
-        assert_eq!(
-            keys.open(&ID, &good[1..], &payload),
-            Err(EnvelopeError::Length)
+        assert_eq!(opened(&keys, &ID, &second, &body), Err(EnvelopeError::Tag));
+        assert_eq!(opened(&keys, &ID, &second, &other_body), Ok(other));
+    }
+
+    #[test]
+    fn a_sealed_payload_shows_nothing_of_itself() {
+        let (header, body) = sealed(&keys(Integrity::Sealed), &ID, &[b'A'; 65536]);
+        let mut counts = [0u32; 256];
+        body.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        assert!(
+            counts.iter().all(|count| (128..=384).contains(count)),
+            "{counts:?}"
         );
-        assert_eq!(keys.open(&ID, &[], &payload), Err(EnvelopeError::Length));
+        let pieces: std::collections::HashSet<_> = body.chunks(16).collect();
+        assert_eq!(pieces.len(), 4096, "a block of keystream came twice");
+        assert!(opened(&keys(Integrity::Sealed), &ID, &header, &body).is_ok());
     }
 
     #[test]
     fn an_oversized_payload_never_opens() {
-        let keys = keys();
-        let payload = vec![0u8; PAYLOAD_BYTES_MAX + 1];
-        let header = keys.seal(&ID, &payload);
-        assert_eq!(
-            keys.open(&ID, &header, &payload),
-            Err(EnvelopeError::Length)
-        );
-        let payload = &payload[..PAYLOAD_BYTES_MAX];
-        assert_eq!(keys.open(&ID, &keys.seal(&ID, payload), payload), Ok(()));
+        for integrity in ALL {
+            let keys = keys(integrity);
+            let payload = vec![0u8; PAYLOAD_BYTES_MAX + 1];
+            let (header, body) = sealed(&keys, &ID, &payload);
+            let refused = opened(&keys, &ID, &header, &body);
+            assert_eq!(refused, Err(EnvelopeError::Length));
+            let (header, body) = sealed(&keys, &ID, &payload[1..]);
+            assert_eq!(
+                opened(&keys, &ID, &header, &body),
+                Ok(payload[1..].to_vec())
+            );
+        }
     }
 
     #[test]
     fn padding_is_not_content() {
         // A payload and the same payload with zeros appended must not share a tag.
-        let keys = keys();
-        let tags: Vec<_> = (0..=32).map(|n| keys.seal(&ID, &[0u8; 32][..n])).collect();
-        for (n, tag) in tags.iter().enumerate() {
-            assert!(
-                !tags[..n]
-                    .iter()
-                    .any(|other| other[TAG_AT..] == tag[TAG_AT..]),
-                "{n}"
-            );
+        for integrity in ALL {
+            let keys = keys(integrity);
+            let zeros = [0u8; 32];
+            let proof = |n: usize| sealed(&keys, &ID, &zeros[..n]).0[TAG_AT..].to_vec();
+            let proofs: std::collections::HashSet<_> = (0..=32).map(proof).collect();
+            assert_eq!(proofs.len(), 33, "{integrity:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_was_sealed_opens(id in any_id(), payload in vec_up_to(9000)) {
-            let keys = keys();
-            let header = keys.seal(&id, &payload);
-            prop_assert_eq!(keys.open(&id, &header, &payload), Ok(()));
+        fn what_was_sealed_opens(
+            id in any_id(), payload in vec_up_to(9000), integrity in any_integrity(),
+        ) {
+            let keys = keys(integrity);
+            let (header, body) = sealed(&keys, &id, &payload);
+            prop_assert_eq!(opened(&keys, &id, &header, &body), Ok(payload));
         }
 
         #[test]
         fn any_flipped_bit_of_the_header_is_refused(
             id in any_id(), payload in vec_up_to(300), bit in 0..HEADER_BYTES * 8,
+            integrity in any_integrity(),
         ) {
-            let keys = keys();
-            let mut header = keys.seal(&id, &payload);
+            let keys = keys(integrity);
+            let (mut header, body) = sealed(&keys, &id, &payload);
             header[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(keys.open(&id, &header, &payload).is_err());
+            prop_assert!(opened(&keys, &id, &header, &body).is_err());
         }
 
         #[test]
         fn any_flipped_bit_of_the_payload_is_refused(
-            id in any_id(), mut payload in vec_up_to(9000), at: prop::sample::Index, bit in 0u32..8,
+            id in any_id(), payload in vec_up_to(9000), at: prop::sample::Index, bit in 0u32..8,
+            integrity in any_integrity(),
         ) {
             prop_assume!(!payload.is_empty());
-            let keys = keys();
-            let header = keys.seal(&id, &payload);
-            let at = at.index(payload.len());
-            payload[at] ^= 1u8 << bit;
-            prop_assert_eq!(keys.open(&id, &header, &payload), Err(EnvelopeError::Tag));
+            let keys = keys(integrity);
+            let (header, mut body) = sealed(&keys, &id, &payload);
+            let at = at.index(body.len());
+            body[at] ^= 1u8 << bit;
+            prop_assert_eq!(opened(&keys, &id, &header, &body), Err(EnvelopeError::Tag));
         }
 
         #[test]
         fn any_flipped_bit_of_the_id_is_refused(
             id in any_id(), payload in vec_up_to(300), field in 0..6, bit in 0u32..64,
+            integrity in any_integrity(),
         ) {
-            let keys = keys();
-            let header = keys.seal(&id, &payload);
+            let keys = keys(integrity);
+            let (header, body) = sealed(&keys, &id, &payload);
             let mut other = id;
             let word = match field {
                 0 => &mut other.dev,
@@ -359,22 +519,28 @@ mod tests {
                 _ => &mut other.version,
             };
             *word ^= 1u64 << bit;
-            prop_assert_eq!(keys.open(&other, &header, &payload), Err(EnvelopeError::Tag));
+            prop_assert_eq!(opened(&keys, &other, &header, &body), Err(EnvelopeError::Tag));
             let other = BlockId { block_log2: id.block_log2 ^ (1u8 << (bit % 8)), ..id };
-            prop_assert_eq!(keys.open(&other, &header, &payload), Err(EnvelopeError::BlockSize));
+            let refused = opened(&keys, &other, &header, &body);
+            prop_assert_eq!(refused, Err(EnvelopeError::BlockSize));
         }
 
         #[test]
-        fn another_secret_is_refused(secret: [u8; 32], payload in vec_up_to(300)) {
-            let ours = keys();
-            let theirs = Keys::derive(&secret);
-            let header = theirs.seal(&ID, &payload);
-            prop_assert_eq!(ours.open(&ID, &header, &payload), Err(EnvelopeError::Tag));
+        fn another_secret_is_refused(
+            secret: [u8; 32], payload in vec_up_to(300), is_sealed: bool,
+        ) {
+            let integrity = if is_sealed { Integrity::Sealed } else { Integrity::Tag };
+            let ours = keys(integrity);
+            let theirs = Keys::derive(&secret, integrity);
+            let (header, body) = sealed(&theirs, &ID, &payload);
+            prop_assert_eq!(opened(&ours, &ID, &header, &body), Err(EnvelopeError::Tag));
         }
 
         #[test]
-        fn noise_is_refused(header in vec_up_to(40), payload in vec_up_to(300)) {
-            prop_assert!(keys().open(&ID, &header, &payload).is_err());
+        fn noise_is_refused(
+            header in vec_up_to(40), payload in vec_up_to(300), integrity in any_integrity(),
+        ) {
+            prop_assert!(opened(&keys(integrity), &ID, &header, &payload).is_err());
         }
     }
 

@@ -13,6 +13,7 @@
 //! * `hash`: POLYVAL, compresses id, header and payload to 16 bytes (in `envelope`).
 //! * `tag`: AES-256, turns that hash into the tag (in `envelope`).
 //! * `salt`: 8 bytes that go into the slot of an extent.
+//! * `cipher`: AES-256, makes the keystream of sealed blocks (in `cipher`).
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes256Enc, Block};
@@ -20,6 +21,7 @@ use polyval::Polyval;
 
 use crate::block::{BlockId, Domain};
 use crate::hash_tag;
+use crate::integrity::Integrity;
 
 /// Size of a session's secret in bytes.
 pub const SECRET_BYTES: usize = 32;
@@ -42,6 +44,10 @@ pub struct Keys {
     pub(crate) hash: Polyval,
     /// Turns a hash into a tag.
     pub(crate) tag: Aes256Enc,
+    /// Makes the keystream of sealed blocks.
+    pub(crate) cipher: Aes256Enc,
+    /// How the blocks are protected: nothing of another kind is made or opened.
+    pub(crate) integrity: Integrity,
     /// Goes into the hash that places an extent on a slot.
     salt: u64,
 }
@@ -55,14 +61,16 @@ impl core::fmt::Debug for Keys {
 
 impl Keys {
     /// Derives the keys from a session's secret. Do it once per process, when attaching: it detects
-    /// the CPU and takes 3 KiB of stack, where `wire_key`, `seal` and `open` take under 700 bytes.
+    /// the CPU and takes 4 KiB of stack, where `wire_key`, `seal` and `open` take under 1 KiB.
     #[must_use]
-    pub fn derive(secret: &[u8; SECRET_BYTES]) -> Keys {
+    pub fn derive(secret: &[u8; SECRET_BYTES], integrity: Integrity) -> Keys {
         let root = Aes256Enc::new(&(*secret).into());
         Keys {
             name: Aes256Enc::new(&two_blocks(&root, b'n').into()),
             hash: Polyval::new(&one_block(&root, b'h', 0).into()),
             tag: Aes256Enc::new(&two_blocks(&root, b't').into()),
+            cipher: Aes256Enc::new(&two_blocks(&root, b'c').into()),
+            integrity,
             salt: salt_of(&one_block(&root, b's', 0)),
         }
     }
@@ -139,7 +147,10 @@ mod tests {
 
     #[test]
     fn debug_output_holds_no_secret() {
-        assert_eq!(format!("{:?}", Keys::derive(&[7; 32])), "Keys { .. }");
+        assert_eq!(
+            format!("{:?}", Keys::derive(&[7; 32], Integrity::Tag)),
+            "Keys { .. }"
+        );
     }
 
     #[test]
@@ -152,8 +163,11 @@ mod tests {
         let root = Aes256Enc::new(&[9u8; 32].into());
         let name = two_blocks(&root, b'n');
         let tag = two_blocks(&root, b't');
+        let cipher = two_blocks(&root, b'c');
         let hash = one_block(&root, b'h', 0);
         assert_ne!(name, tag);
+        assert_ne!(name, cipher);
+        assert_ne!(tag, cipher);
         assert_ne!(name[..16], name[16..]);
         assert_ne!(name[..16], hash);
         assert_ne!(tag[..16], hash);
@@ -175,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_key_is_a_tag_and_pseudo_random_bytes() {
-        let keys = Keys::derive(&[1; 32]);
+        let keys = Keys::derive(&[1; 32], Integrity::Tag);
         let (here, there) = (keys.wire_key(&ID, 5), keys.wire_key(&ID, 6));
         assert_eq!(here[..TAG_BYTES], hash_tag::of_slot(5));
         assert_eq!(there[..TAG_BYTES], hash_tag::of_slot(6));
@@ -184,7 +198,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_of_the_id_gives_another_wire_key() {
-        let keys = Keys::derive(&[1; 32]);
+        let keys = Keys::derive(&[1; 32], Integrity::Tag);
         for bit in 0..6 * 64 + 8 {
             assert_ne!(
                 keys.wire_key(&ID, 0),
@@ -198,7 +212,10 @@ mod tests {
         #[test]
         fn another_session_uses_other_wire_keys(secret: [u8; 32], other: [u8; 32]) {
             prop_assume!(secret != other);
-            let (ours, theirs) = (Keys::derive(&secret), Keys::derive(&other));
+            let (ours, theirs) = (
+                Keys::derive(&secret, Integrity::Tag),
+                Keys::derive(&other, Integrity::Tag),
+            );
             prop_assert_ne!(ours.wire_key(&ID, 9), theirs.wire_key(&ID, 9));
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! * [`BlockId`]: which block of which file, at which version.
 //! * [`Keys`]: what a session knows and a memory node does not. Names blocks, seals and opens them.
+//! * [`Integrity`]: whether blocks are readable on a node, and how they prove themselves.
 //! * [`hash_tag`]: the bytes that place a key on a slot of a Redis Cluster.
 //! * [`EnvelopeError`]: why a value that came back from a node is not what it should be.
 //! * [`resp`]: requests encoded into a caller's buffer, replies and requests parsed in place.
@@ -27,11 +28,14 @@
 extern crate std;
 
 mod block;
+mod cipher;
 mod envelope;
 pub mod hash_tag;
+mod integrity;
 mod keys;
 pub mod resp;
 
 pub use block::BlockId;
 pub use envelope::{EnvelopeError, FormatVersion, HEADER_BYTES, PAYLOAD_BYTES_MAX};
+pub use integrity::Integrity;
 pub use keys::{KEY_BYTES, Keys, SECRET_BYTES};

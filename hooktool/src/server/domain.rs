@@ -116,7 +116,7 @@ impl Domain {
     /// A domain around a fresh region.
     pub fn new(number: u32, credentials: Credentials, mapped: Mapped) -> Domain {
         let header = mapped.region.header();
-        let keys = Keys::derive(&header.secret_bytes());
+        let keys = Keys::derive(&header.secret_bytes(), mapped.integrity);
         let local_sets = header.local_active.load(Ordering::Relaxed);
         Domain {
             number,

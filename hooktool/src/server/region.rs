@@ -54,6 +54,8 @@ pub struct Mapped {
     pub memory: OwnedFd,
     /// The view of it.
     pub region: Region,
+    /// How its blocks are protected on the nodes.
+    pub integrity: wire::Integrity,
 }
 
 impl Plan {
@@ -109,7 +111,11 @@ pub fn make(config: &ServeConfig, plan: Plan) -> Result<Mapped, Failure> {
         )
     })?;
     fill_in(config, plan, &region)?;
-    Ok(Mapped { memory, region })
+    Ok(Mapped {
+        memory,
+        region,
+        integrity: config.integrity.of_blocks(),
+    })
 }
 
 fn allocate(layout: &Layout, allocated: u64) -> rustix::io::Result<OwnedFd> {
@@ -126,7 +132,10 @@ fn allocate(layout: &Layout, allocated: u64) -> rustix::io::Result<OwnedFd> {
 
 fn fill_in(config: &ServeConfig, plan: Plan, region: &Region) -> Result<(), Failure> {
     let header = region.header();
-    header.set_secret(&random_secret()?);
+    header.set_secret(&secret(config)?);
+    header
+        .integrity
+        .store(config.integrity.of_blocks().word(), Ordering::Relaxed);
     header.ticks_per_us.store(ticks_per_us(), Ordering::Relaxed);
     header
         .verify_ppm
@@ -166,6 +175,17 @@ fn switches(config: &ServeConfig) -> u64 {
         .iter()
         .filter(|(_, on)| *on)
         .fold(0, |bits, (bit, _)| bits | bit)
+}
+
+/// The secret of a new region.
+fn secret(config: &ServeConfig) -> Result<[u8; 32], Failure> {
+    config.integrity.secret(&random_secret()?).ok_or_else(|| {
+        Failure::launch(
+            "the secret of the session cannot be derived from the key",
+            "the blocks were to be encrypted with it",
+            "this is a fault of hooktool; without encryption it does not arise:  leave --seal out",
+        )
+    })
 }
 
 /// 32 bytes that nobody can guess.

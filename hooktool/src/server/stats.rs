@@ -26,6 +26,7 @@ use crate::control::{
     self, FILES_MAX, FileInfo, NodeInfo, Percentiles, Prediction, ProcessInfo, SCHEMA, SessionInfo,
     Snapshot,
 };
+use crate::seal::Integrity;
 
 /// Processes whose descriptors are looked at for the path of a file.
 const PROCESSES_ASKED: usize = 64;
@@ -35,7 +36,7 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
     let (totals, processes) = count(session, pid)?;
     let domains = session.domains();
     let (state, reason) = session.state();
-    let reason = reason.or_else(|| damage(&totals));
+    let reason = reason.or_else(|| damage(session, &totals));
     let hits = [Counter::HitsLocal, Counter::HitsRemote, Counter::ReadsDisk];
     let [hits_local, hits_remote, reads_disk] = hits.map(|counter| totals.counter(counter));
     let hits = hits_local.saturating_add(hits_remote);
@@ -51,6 +52,7 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
         pid: pid.unwrap_or(session.tenancy().target_pid),
         state,
         reason,
+        integrity: session.config.integrity.word().into(),
         uptime_s: session.started.elapsed().as_secs_f64(),
         processes,
         processes_unserved: match pid {
@@ -93,10 +95,15 @@ pub fn snapshot(session: &Session, pid: Option<u32>) -> Option<Snapshot> {
 
 /// A word on blocks that a node gave back as something else than was left there: none of them was
 /// used, and whoever runs the node wants to know.
-fn damage(totals: &Totals) -> Option<String> {
+fn damage(session: &Session, totals: &Totals) -> Option<String> {
     let failed = totals.fallback(Fallback::Envelope);
     let blocks = if failed == 1 { "block" } else { "blocks" };
-    (failed != 0).then(|| format!("{failed} {blocks} of a node failed their tag, read from disk"))
+    let proof = match session.config.integrity {
+        Integrity::Checksum => "checksum",
+        Integrity::Tag | Integrity::Sealed(_) => "tag",
+    };
+    (failed != 0)
+        .then(|| format!("{failed} {blocks} of a node failed their {proof}, read from disk"))
 }
 
 /// What serving would have been worth.
@@ -120,7 +127,7 @@ fn prediction(totals: &Totals, reads: u64, nodes: &[NodeInfo]) -> Prediction {
 /// The session as `ps` shows it.
 pub fn session_info(session: &Session) -> SessionInfo {
     let (state, reason) = session.state();
-    let reason = reason.or_else(|| damage(&count(session, None)?.0));
+    let reason = reason.or_else(|| damage(session, &count(session, None)?.0));
     let members = session.members.lock();
     let all = members.iter().map(|member| members.all_of(member.pid));
     let mut processes: Vec<ProcessInfo> = all.filter_map(process_info).collect();
@@ -133,6 +140,7 @@ pub fn session_info(session: &Session) -> SessionInfo {
         pid: session.tenancy().target_pid,
         server_pid: std::process::id(),
         mode: session.config.mode,
+        integrity: session.config.integrity.word().into(),
         state,
         reason,
         uptime_s: session.started.elapsed().as_secs(),

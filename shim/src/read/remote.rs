@@ -215,6 +215,8 @@ fn forget_missing(member: Member, target: &Target, payloads: &Payloads) {
     }
 }
 
+/// Proves every block, and decrypts it in place where it is sealed. What fails stays in here: the
+/// next answer is received over it.
 #[inline(never)]
 fn open_all(member: Member, connection: &Connection, target: &Target, payloads: &Payloads) -> bool {
     // SAFETY: the connection is locked by this thread, so nobody else reaches its buffer.
@@ -224,9 +226,10 @@ fn open_all(member: Member, connection: &Connection, target: &Target, payloads: 
         .zip(payloads)
         .all(|((block, version), offset)| {
             let body = *offset as usize + wire::HEADER_BYTES;
-            let header = buffer.get(*offset as usize..body);
-            let payload = buffer.get(body..body + (1 << target.log2));
-            let (Some(header), Some(payload)) = (header, payload) else {
+            let value = buffer.get_mut(*offset as usize..body + (1 << target.log2));
+            let Some((header, payload)) =
+                value.and_then(|value| value.split_at_mut_checked(wire::HEADER_BYTES))
+            else {
                 return false;
             };
             member

@@ -48,6 +48,13 @@ fn unknown_flags_and_impossible_values_are_refused() {
         (&["--verify", "200%"], "200%"),
         (&["--linger", "soon"], "soon"),
         (&["--fill-rate", "fast"], "fast"),
+        (
+            &["--seal", "/nowhere/key"],
+            "head -c 32 /dev/urandom > '/nowhere/key'",
+        ),
+        (&["--seal", "/dev/urandom"], "no regular file"),
+        (&["--seal", "/etc/passwd"], "chmod 600 '/etc/passwd'"),
+        (&["--integrity", "none"], "--integrity tag"),
         (&["--include", "[a"], "[a"),
         (&["--node", "no port here"], "no port here"),
         (&["--node", "127.0.0.1:99999"], "127.0.0.1:99999"),

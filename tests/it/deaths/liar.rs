@@ -16,7 +16,7 @@ use harness::session::Hooked;
 use harness::stage::root_or_say;
 use serde_json::json;
 
-both_modes!(lies);
+both_modes!(lies, lies_to_a_sealed_session);
 
 const BLOCKS: usize = 64;
 const BYTES: usize = BLOCKS * 4096;
@@ -31,12 +31,13 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn new(bed: &'a Bed, node: SocketAddr) -> Scene<'a> {
+        Scene::of(bed, node, bed.hooked())
+    }
+
+    fn of(bed: &'a Bed, node: SocketAddr, hooked: Hooked<'a>) -> Scene<'a> {
         let content = noise(4, BYTES);
         bed.write("file", &content);
-        let hooked = bed
-            .hooked()
-            .flag("--node", node.to_string())
-            .flag("--local", "0");
+        let hooked = hooked.flag("--node", node.to_string()).flag("--local", "0");
         let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(bed, 1)));
         puppets.done(0, "open", &json!(["f", "file", "w"]));
         let mut scene = Scene {
@@ -92,9 +93,18 @@ impl<'a> Scene<'a> {
 
 fn lies(mode: Mode) {
     let bed = Bed::new("liar", mode);
-    let node = Node::start(&bed, "64MiB");
+    lies_to(&bed, bed.hooked());
+}
+
+fn lies_to_a_sealed_session(mode: Mode) {
+    let bed = Bed::new("liar-sealed", mode);
+    lies_to(&bed, bed.hooked().sealed(None));
+}
+
+fn lies_to<'a>(bed: &'a Bed, hooked: Hooked<'a>) {
+    let node = Node::start(bed, "64MiB");
     let liar = Liar::before(node.addr);
-    let mut scene = Scene::new(&bed, liar.addr);
+    let mut scene = Scene::of(bed, liar.addr, hooked);
     for lie in LIES {
         let before = scene.troubles();
         liar.tell(lie);

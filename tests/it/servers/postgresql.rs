@@ -9,20 +9,29 @@ use harness::session::Hooked;
 both_modes!(with_checksums, without_checksums, owned);
 
 fn with_checksums(mode: Mode) {
-    life(mode, true, false);
+    life(mode, true, false, false);
 }
 
 fn without_checksums(mode: Mode) {
-    life(mode, false, false);
+    life(mode, false, false, false);
+}
+
+/// Blocks are encrypted on the node, and decrypted by every backend.
+#[test]
+fn sealed() {
+    life(Mode::Normal, true, false, true);
 }
 
 /// With `--own`, identity alone is compared: what the documents propose for PostgreSQL.
 fn owned(mode: Mode) {
-    life(mode, true, true);
+    life(mode, true, true, false);
 }
 
-fn line<'a>(bed: &'a Bed, postgres: &Postgres, own: bool) -> Hooked<'a> {
-    let hooked = bed.hooked();
+fn line<'a>(bed: &'a Bed, postgres: &Postgres, own: bool, sealed: bool) -> Hooked<'a> {
+    let hooked = match sealed {
+        true => bed.hooked().sealed(Some("postgres")),
+        false => bed.hooked(),
+    };
     if own {
         hooked.flag("--own", postgres.dir().join("**"))
     } else {
@@ -31,12 +40,12 @@ fn line<'a>(bed: &'a Bed, postgres: &Postgres, own: bool) -> Hooked<'a> {
 }
 
 /// Everything a server goes through.
-fn life(mode: Mode, checksums: bool, own: bool) {
+fn life(mode: Mode, checksums: bool, own: bool, sealed: bool) {
     let bed = Bed::new("pg", mode);
     let mut postgres = Postgres::init(&bed, checksums);
     let words = postgres.server_words();
 
-    let first = line(&bed, &postgres, own);
+    let first = line(&bed, &postgres, own, sealed);
     postgres.start(first.command(bed.path(), &words));
     postgres.pgbench(&["-i", "-q", "-s", "3"]);
     mixed_load(&postgres);
@@ -52,13 +61,13 @@ fn life(mode: Mode, checksums: bool, own: bool) {
     );
     first.final_stats().must_have_hits();
 
-    let second = line(&bed, &postgres, own);
+    let second = line(&bed, &postgres, own, sealed);
     postgres.start(second.command(bed.path(), &words));
     postgres.must_be_clean();
     mixed_load(&postgres);
     postgres.crash();
 
-    let third = line(&bed, &postgres, own);
+    let third = line(&bed, &postgres, own, sealed);
     postgres.start(third.command(bed.path(), &words));
     assert!(
         postgres.log_text().contains("automatic recovery"),

@@ -14,8 +14,9 @@ use wire::{BlockId, HEADER_BYTES, KEY_BYTES, Keys};
 
 use super::super::sys;
 use super::fake_node::FakeNode;
-use super::stage::{Joined, Stage, converse, eventually};
-use crate::config::{NodeAddr, Token};
+use super::stage::{Joined, Stage, config, converse, eventually};
+use crate::config::{NodeAddr, ServeConfig, Token};
+use crate::seal::Integrity;
 
 const IDENT: FileIdent = FileIdent {
     dev: 7,
@@ -131,23 +132,42 @@ fn strangers_and_mutes_delay_nobody() {
 }
 
 #[test]
-fn a_block_left_in_a_slot_reaches_the_node_sealed_and_the_index() {
+fn a_block_left_in_a_slot_reaches_the_node_protected_and_the_index() {
+    let key: Vec<u8> = (0..32).collect();
+    for integrity in [
+        Integrity::Tag,
+        Integrity::Checksum,
+        serde_json::from_value(serde_json::json!({ "sealed": key })).unwrap(),
+    ] {
+        block_reaches_the_node(integrity);
+    }
+}
+
+fn block_reaches_the_node(integrity: Integrity) {
     let node = FakeNode::start();
-    let stage = Stage::with_nodes(vec![node.addr()]);
-    let joined = stage.join();
+    let of_blocks = integrity.of_blocks();
+    let stage = Stage::start(ServeConfig {
+        integrity,
+        ..config(vec![node.addr()])
+    });
+    let joined = stage.unwrap().join();
     let refresh = leave_block(&joined, 3, 0xAB, false);
     let index = joined.region.index();
     eventually("the block is in the index", || {
         index.heat(held(&refresh)).is_some()
     });
-    let keys = Keys::derive(&joined.region.header().secret_bytes());
-    let value = node
+    let word = joined.region.header().integrity.load(Ordering::Relaxed);
+    assert_eq!(wire::Integrity::from_word(word), Some(of_blocks));
+    let keys = Keys::derive(&joined.region.header().secret_bytes(), of_blocks);
+    let mut value = node
         .get(&key_of(&keys, &refresh))
         .expect("the node holds it");
-    let (header, payload) = value.split_at(HEADER_BYTES);
-    assert_eq!(payload, [0xAB; 8192]);
+    let (header, payload) = value.split_at_mut(HEADER_BYTES);
+    let is_readable = payload.windows(16).any(|piece| piece == [0xAB; 16]);
+    assert_eq!(is_readable, of_blocks != wire::Integrity::Sealed);
     keys.open(&id_of(&refresh), header, payload)
-        .expect("it is sealed for this id");
+        .expect("it is made for this id");
+    assert_eq!(payload, [0xAB; 8192]);
 }
 
 #[test]
@@ -252,7 +272,8 @@ fn the_embedded_node_takes_blocks_and_wants_its_password() {
     eventually("the block is in the index", || {
         index.heat(held(&refresh)).is_some()
     });
-    let keys = Keys::derive(&joined.region.header().secret_bytes());
+    let secret = joined.region.header().secret_bytes();
+    let keys = Keys::derive(&secret, wire::Integrity::Tag);
     let mut request = [0; 64];
     let key = key_of(&keys, &refresh);
     let length = wire::resp::encode_get(&mut request, &key).unwrap();
@@ -262,8 +283,8 @@ fn the_embedded_node_takes_blocks_and_wants_its_password() {
     let mut answer = vec![0; head.len() + HEADER_BYTES + 8192 + 2];
     socket.read_exact(&mut answer).unwrap();
     assert_eq!(&answer[..head.len()], head.as_bytes());
-    let (header, rest) = answer[head.len()..].split_at(HEADER_BYTES);
-    keys.open(&id_of(&refresh), header, &rest[..8192])
+    let (header, rest) = answer[head.len()..].split_at_mut(HEADER_BYTES);
+    keys.open(&id_of(&refresh), header, &mut rest[..8192])
         .expect("sealed for this id");
     let port = socket.peer_addr().unwrap();
     let mut stranger = std::net::TcpStream::connect(port).unwrap();

@@ -26,6 +26,7 @@ use crate::config::{Fill, LocalSize, Mode, NodeAddr, ServeConfig, SessionId, Tok
 use crate::control::{Request, Response};
 use crate::failure::Failure;
 use crate::ready::{self, ReadyPipe};
+use crate::seal::Integrity;
 
 /// The watchdog: how long something that must happen may take on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +63,7 @@ pub fn config(nodes: Vec<NodeAddr>) -> ServeConfig {
         mode: Mode::Serve,
         verify_ppm: 0,
         fill: Fill::Auto,
+        integrity: Integrity::Tag,
         fill_rate_bytes_per_s: None,
         linger_ms: 0,
         require: false,
