@@ -159,7 +159,7 @@ pub struct SettingArgs {
     #[arg(long, value_name = "ADDR")]
     pub node: Vec<String>,
     /// Local cache in this machine's memory: SIZE or auto [default: auto]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub local: Option<String>,
     /// Serve only files that match (repeatable)
     #[arg(long, value_name = "GLOB")]
@@ -178,13 +178,13 @@ pub struct SettingArgs {
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Repeat this share of served reads through the kernel and compare: 0.1% or 0.001
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub verify: Option<String>,
     /// What to keep: auto (by judgement) or always (for tests) [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub fill: Option<String>,
     /// Most bytes sent to the nodes, such as 50MiB/s
-    #[arg(long, value_name = "SIZE/s")]
+    #[arg(long, value_name = "SIZE/s", allow_negative_numbers = true)]
     pub fill_rate: Option<String>,
     /// Encrypt blocks on their way to the nodes with the key in KEYFILE: 32 random bytes or more
     #[arg(long, value_name = "KEYFILE")]
@@ -194,7 +194,7 @@ pub struct SettingArgs {
     #[arg(long, value_name = "HOW")]
     pub integrity: Option<String>,
     /// Memory of index, version cells and ring [default: 1/64 of the memory limit]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub index: Option<String>,
     /// Let io_uring_setup answer ENOSYS, so that the target falls back to calls that are covered
     #[arg(long)]
@@ -203,7 +203,7 @@ pub struct SettingArgs {
     #[arg(long)]
     pub no_follow: bool,
     /// Keep the blocks this long after the last process [default: 10min with --name, else 0]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub linger: Option<String>,
     /// Refuse to start where a node cannot be reached
     #[arg(long)]
@@ -307,7 +307,8 @@ pub struct DoctorArgs {
     #[arg(short = 'j', long)]
     pub json: bool,
     /// A memory node to reach (repeatable)
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", env = "HOOKTOOL_NODE", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
     pub node: Vec<String>,
     /// Directory of the data [default: the current one]
     #[arg(value_name = "DIR")]

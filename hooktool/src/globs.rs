@@ -32,6 +32,13 @@ pub fn check(text: &str) -> Result<Glob, BadQuantity> {
             write: format!("\"$PWD\"'/{inner}' or '**/{inner}'"),
         });
     }
+    if text.starts_with(['*', '?']) && !text.starts_with("**") {
+        return Err(BadQuantity {
+            means: "* and ? stop at a slash, and paths begin with one: this glob would match none"
+                .into(),
+            write: format!("'**/{text}' or '/srv/www/{text}'"),
+        });
+    }
     if text.split('/').any(|part| part == "." || part == "..") {
         return Err(BadQuantity {
             means: "paths are matched without . and .. in them: this glob would match none".into(),
@@ -133,6 +140,8 @@ mod tests {
     #[test]
     fn globs_that_match_nothing_are_refused() {
         assert!(check("base/**").unwrap_err().write.contains("**/base/**"));
+        assert!(check("*.bin").unwrap_err().write.contains("'**/*.bin'"));
+        assert!(check("?/a").is_err() && check("**.bin").is_ok() && check("{/a,/b}/*").is_ok());
         assert!(check("/srv/[").is_err());
         assert!(check("").is_err());
     }

@@ -58,6 +58,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
     check(&target, &shim)?;
     let config = configure(&settings, &target, &shim)?;
     tell_doubtful_globs(&config);
+    tell_linger_without_name(&config);
     if arguments.dry_run {
         return dry_run::print(&settings, &config, &target).map(|()| 0);
     }
@@ -111,7 +112,7 @@ fn tell_misspelt_variables() {
     }
     for name in names.iter().filter(|name| layers::is_setting(name)) {
         let why = match std::env::var_os(name) {
-            Some(value) if value.is_empty() => "is empty",
+            Some(value) if value.to_str().is_some_and(layers::says_nothing) => "is empty",
             Some(value) if value.to_str().is_none() => "is not UTF-8",
             _ => continue,
         };
@@ -119,14 +120,34 @@ fn tell_misspelt_variables() {
     }
 }
 
-/// One line for each glob that matches no file as the disk stands now.
+/// One line for each glob that matches no file as the disk stands now, or whose files are left out.
 fn tell_doubtful_globs(config: &ServeConfig) {
+    for glob in config
+        .include
+        .iter()
+        .filter(|glob| config.exclude.contains(glob))
+    {
+        failure::note(&format!(
+            "--include '{glob}': the same is left out by --exclude, which wins: none of it is \
+             served; take one of them away"
+        ));
+    }
     for (flag, list) in [("--own", &config.own), ("--include", &config.include)] {
         for glob in list {
             if let Some(BadQuantity { means, write }) = globs::doubt(glob) {
                 failure::note(&format!("{flag} '{glob}': {means}; {write}"));
             }
         }
+    }
+}
+
+/// One line where a session is kept that nobody can enter.
+fn tell_linger_without_name(config: &ServeConfig) {
+    if !config.named && config.linger_ms > 0 {
+        failure::note(
+            "--linger keeps the session for a later start of its name, and it has none: it is \
+             kept for nothing; name it:  hooktool run --name NAME",
+        );
     }
 }
 

@@ -92,6 +92,11 @@ pub fn is_setting(name: &str) -> bool {
     KEYS.iter().any(|key| variable_name(key) == name)
 }
 
+/// Whether the value of a variable counts as not set.
+pub fn says_nothing(value: &str) -> bool {
+    value.trim_matches([' ', '\t', '\n', ',']).is_empty()
+}
+
 /// Those of `names` that look like variables of ours and are none: they change nothing, and whoever
 /// set them thinks they do. A misspelt setting in a file is refused; a variable may be somebody
 /// else's, and keeps nothing from starting.
@@ -119,7 +124,7 @@ impl Layers {
         let path = named.clone().unwrap_or_else(|| CONFIG_PATH_DEFAULT.into());
         let file = read_file(&path, named.is_some())?;
         let variables = KEYS.into_iter().filter_map(|key| {
-            let text = variable(&variable_name(key)).filter(|text| !text.is_empty())?;
+            let text = variable(&variable_name(key)).filter(|text| !says_nothing(text))?;
             Some((key, as_list(key, &text)))
         });
         let variables = variables.collect();

@@ -133,15 +133,25 @@ fn decode(text: &str) -> Result<String, BadQuantity> {
 fn host_port(text: &str, port_default: u16) -> Result<(String, u16), BadQuantity> {
     let rule = "a node is a host name or address, a colon and a port";
     let example = format!("10.0.0.7:{port_default}");
+    if let Some(first) = text.split([' ', ',']).next().filter(|first| *first != text) {
+        let means = "several addresses are written one by one, or with commas in HOOKTOOL_NODE";
+        return Err(bad(means, if first.is_empty() { &example } else { first }));
+    }
     let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         Some((host, "")) => (host, None),
-        Some((host, port)) => (host, port.strip_prefix(':').or(Some(port))),
+        Some((host, port)) if port.starts_with(':') => (host, Some(&port[1..])),
+        Some((host, port)) => {
+            let means = "between the bracket and the port stands a colon";
+            return Err(bad(means, &format!("[{host}]:{port}")));
+        }
+        None if text.starts_with('[') => {
+            let means = "the bracket is not closed";
+            return Err(bad(means, &bracketed(&text[1..], &example)));
+        }
         None => match text.rsplit_once(':') {
             Some((host, _)) if host.contains(':') => {
-                return Err(bad(
-                    "an IPv6 address stands in brackets",
-                    &format!("[{text}]:7420"),
-                ));
+                let means = "an IPv6 address stands in brackets";
+                return Err(bad(means, &bracketed(text, &example)));
             }
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
@@ -157,6 +167,19 @@ fn host_port(text: &str, port_default: u16) -> Result<(String, u16), BadQuantity
         return Err(bad(rule, &example));
     }
     Ok((host.to_string(), port))
+}
+
+/// What may have been meant by an IPv6 address without brackets: what stands behind the last colon
+/// is a port if the rest is an address and it has more digits than a part of one, or looks as
+/// though.
+fn bracketed(text: &str, example: &str) -> String {
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port >= 1024);
+    match text.rsplit_once(':') {
+        Some((host, tail)) if is_address(host) && port(tail) => format!("[{host}]:{tail}"),
+        _ if is_address(text) => format!("[{text}]:7420"),
+        _ => example.to_string(),
+    }
 }
 
 fn bad(means: &str, write: &str) -> BadQuantity {
@@ -185,6 +208,19 @@ mod tests {
         assert_eq!(shown("[::1]:7000"), "[::1]:7000");
         assert_eq!(shown("redis://cache"), "redis://cache:6379");
         assert_eq!(shown("embedded:64MiB"), "embedded:64MiB");
+    }
+
+    #[test]
+    fn what_may_have_been_meant_is_proposed() {
+        let proposed = |text: &str| parse(text).unwrap_err().write;
+        assert_eq!(proposed("::1:7600"), "[::1]:7600");
+        assert_eq!(proposed("::1"), "[::1]:7420");
+        assert_eq!(proposed("fe80::12"), "[fe80::12]:7420");
+        assert_eq!(proposed("[::1"), "[::1]:7420");
+        assert_eq!(proposed("[::1]7600"), "[::1]:7600");
+        assert_eq!(proposed("a:b:c"), "10.0.0.7:7420");
+        assert_eq!(proposed("a:1 b:2"), "a:1");
+        assert_eq!(proposed("a:1,b:2"), "a:1");
     }
 
     #[test]

@@ -203,6 +203,10 @@ impl Node {
         };
         let Target { host, port, .. } = &self.target;
         let shown = &self.shown;
+        let place = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
         let until = "reads go to the disk until it answers";
         let (what, fix) = match state {
             control::NodeState::Up
@@ -221,7 +225,7 @@ impl Node {
             ),
             control::NodeState::Unreachable => (
                 format!("cannot reach memory node {shown}: {why}: {until}"),
-                format!("start it there:  memnode --listen {host}:{port}"),
+                format!("start it there:  memnode --listen {place}"),
             ),
             control::NodeState::Unauthorized => (
                 match self.target.password {
@@ -230,7 +234,7 @@ impl Node {
                     }
                     None => format!("memory node {shown} wants a password ({why}): {until}"),
                 },
-                format!("give it:  --node redis://:PASSWORD@{host}:{port}"),
+                format!("give it:  --node redis://:PASSWORD@{place}"),
             ),
             control::NodeState::Tls => (
                 format!(
