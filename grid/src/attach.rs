@@ -108,8 +108,29 @@ pub struct Welcome {
     pub region_bytes: u64,
     /// Whether a region descriptor comes first among the descriptors.
     pub has_region: bool,
-    /// Nodes to which the following descriptors are connected, in order: number and generation.
-    pub sockets: [Option<(u8, u32)>; NODES_MAX],
+    /// Nodes to which the following descriptors are connected, in order.
+    pub sockets: [NodeRef; NODES_MAX],
+}
+
+/// A node's number and generation in one word, or none: a process takes the answer on whatever
+/// stack it is on, a signal handler's too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRef(u32);
+
+impl NodeRef {
+    /// Largest generation that it can tell.
+    pub const GENERATION_MAX: u32 = (1 << 24) - 1;
+
+    /// Of the node with this number, in this generation.
+    pub fn new(number: u8, generation: u32) -> NodeRef {
+        NodeRef((generation & NodeRef::GENERATION_MAX) << 8 | (u32::from(number) + 1) & 0xFF)
+    }
+
+    /// Number and generation; `None`: no node.
+    pub fn get(self) -> Option<(usize, u32)> {
+        let number = (self.0 & 0xFF).checked_sub(1)?;
+        Some((number as usize, self.0 >> 8))
+    }
 }
 
 /// Whether a process may join.
@@ -145,6 +166,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_node_and_its_generation_share_a_word() {
+        assert_eq!(NodeRef::default().get(), None);
+        let last = (NODES_MAX - 1) as u8;
+        let generation = NodeRef::GENERATION_MAX;
+        assert_eq!(
+            NodeRef::new(last, generation).get(),
+            Some((usize::from(last), generation))
+        );
+        assert_eq!(NodeRef::new(0, 7).get(), Some((0, 7)));
+    }
+
+    #[test]
     fn messages_fit_their_buffer_and_come_back() {
         let hello = Hello {
             version: ATTACH_VERSION,
@@ -169,7 +202,7 @@ mod tests {
             domain: u32::MAX,
             region_bytes: u64::MAX,
             has_region: true,
-            sockets: [Some((255, u32::MAX)); NODES_MAX],
+            sockets: [NodeRef::new(15, u32::MAX); NODES_MAX],
         };
         let bytes = encode(&welcome, &mut buffer).expect("fits");
         assert_eq!(decode::<Welcome>(bytes), Some(welcome));

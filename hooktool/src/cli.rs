@@ -307,7 +307,12 @@ pub struct DoctorArgs {
     #[arg(short = 'j', long)]
     pub json: bool,
     /// A memory node to reach (repeatable)
-    #[arg(long, value_name = "ADDR", env = "HOOKTOOL_NODE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "HOOKTOOL_NODE",
+        hide_env_values = true
+    )]
     #[arg(value_delimiter = ',')]
     pub node: Vec<String>,
     /// Directory of the data [default: the current one]

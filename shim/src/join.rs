@@ -30,8 +30,8 @@ pub struct Answer {
     pub welcome: Welcome,
     /// The region, if it came.
     pub region_fd: Option<i32>,
-    /// Per node a socket, and the generation of the node that it leads to.
-    pub sockets: [Option<(i32, u32)>; grid::node::NODES_MAX],
+    /// The sockets to the nodes that the message names, in its order; -1: none.
+    pub sockets: [i32; grid::node::NODES_MAX],
 }
 
 /// Why there is no answer.
@@ -121,13 +121,11 @@ fn sort_descriptors(welcome: Welcome, descriptors: &[i32]) -> Answer {
     } else {
         None
     };
-    let mut sockets = [None; grid::node::NODES_MAX];
-    for ((node, generation), fd) in welcome.sockets.iter().flatten().zip(rest) {
-        match sockets.get_mut(usize::from(*node)) {
-            Some(place @ None) => *place = socket::move_high(fd).map(|fd| (fd, *generation)),
-            _ => socket::close(fd),
-        }
+    let mut sockets = [-1; grid::node::NODES_MAX];
+    for (place, fd) in sockets.iter_mut().zip(&mut rest) {
+        *place = socket::move_high(fd).unwrap_or(-1);
     }
+    rest.for_each(socket::close);
     Answer {
         welcome,
         region_fd,

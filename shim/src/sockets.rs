@@ -267,11 +267,10 @@ fn ask_for_another(member: Member, node: usize) {
 
 /// Puts the connections of an answer into free places.
 pub fn adopt(answer: &Answer) {
-    for (node, fd) in answer.sockets.iter().enumerate() {
-        if let Some((fd, generation)) = fd
-            && !adopt_one(node, *fd, *generation)
-        {
-            socket::close(*fd);
+    for (node, fd) in answer.welcome.sockets.iter().zip(answer.sockets) {
+        let is_adopted = |(node, generation)| adopt_one(node, fd, generation);
+        if fd >= 0 && !node.get().is_some_and(is_adopted) {
+            socket::close(fd);
         }
     }
 }
@@ -280,7 +279,7 @@ fn adopt_one(node: usize, fd: i32, generation: u32) -> bool {
     let Some(ident) = socket::identify(fd) else {
         return false;
     };
-    for socket in &SOCKETS[node] {
+    for socket in SOCKETS.get(node).into_iter().flatten() {
         if socket.locked.swap(1, Ordering::Acquire) != 0 {
             continue;
         }

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grid::attach::{ATTACH_VERSION, Hello, MESSAGE_BYTES_MAX, Verdict, Want, Welcome};
+use grid::attach::{ATTACH_VERSION, Hello, MESSAGE_BYTES_MAX, NodeRef, Verdict, Want, Welcome};
 use grid::header::LAYOUT_VERSION;
 use grid::node::NODES_MAX;
 use rustix::net::{
@@ -57,8 +57,8 @@ struct Seat {
     until: Instant,
 }
 
-/// A connection to a node: number and generation.
-type Socket = ((u8, u32), TcpStream);
+/// A connection to a node.
+type Socket = (NodeRef, TcpStream);
 
 /// Binds the attach socket.
 ///
@@ -247,7 +247,7 @@ fn answer_if_due(session: &Session, seat: &mut Seat, over: bool) -> bool {
     answer.region_bytes = domain.region.layout().bytes;
     answer.has_region = matches!(hello.want, Want::Join | Want::Move);
     for (place, (node, _)) in answer.sockets.iter_mut().zip(&sockets) {
-        *place = Some(*node);
+        *place = *node;
     }
     let is_told = reply(seat, &answer, Some(&domain), &sockets);
     if !is_told && may_go_on(hello) && lives(seat) {
@@ -286,7 +286,8 @@ fn connections(session: &Session, want: Want, over: bool) -> Option<Vec<Socket>>
     {
         match node.take_ready() {
             Some((stream, generation)) => {
-                sockets.push(((u8::try_from(node.number).ok()?, generation), stream));
+                let number = u8::try_from(node.number).ok()?;
+                sockets.push((NodeRef::new(number, generation), stream));
             }
             // A process that joins can do without and ask again; one that asks again waits.
             None if over || !matches!(want, Want::Socket { .. }) => {}
@@ -382,7 +383,7 @@ fn welcome(session: &Session, verdict: Verdict) -> Welcome {
         domain: 0,
         region_bytes: 0,
         has_region: false,
-        sockets: [None; NODES_MAX],
+        sockets: [NodeRef::default(); NODES_MAX],
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
+use grid::attach::NodeRef;
 use grid::node::{NODES_MAX, NodeState, SLOTS, rendezvous};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
@@ -143,7 +144,7 @@ impl Pool {
 
 impl Order {
     fn next(&mut self) -> u32 {
-        self.generation += 1;
+        self.generation = (self.generation + 1) & NodeRef::GENERATION_MAX;
         self.generation
     }
 }

@@ -141,7 +141,7 @@ fn a_number_that_changes_hands_has_another_generation_and_other_connections() {
         &stage.config.token,
         Want::Socket { node: 1, process },
     );
-    assert_eq!(welcome.sockets[0], Some((1, records[1].generation())));
+    assert_eq!(welcome.sockets[0].get(), Some((1, records[1].generation())));
     let socket = std::net::TcpStream::from(sockets.into_iter().next().expect("a socket"));
     assert_eq!(socket.peer_addr().unwrap().port(), second.port);
 }

@@ -79,7 +79,7 @@ fn a_process_that_joins_gets_the_region_and_a_connection_that_works() {
     let node = FakeNode::start();
     let stage = Stage::with_nodes(vec![node.addr()]);
     let mut joined = stage.join();
-    assert_eq!(joined.welcome.sockets[0], Some((0, 1)));
+    assert_eq!(joined.welcome.sockets[0].get(), Some((0, 1)));
     assert_eq!(
         joined.record().pid.load(Ordering::Relaxed),
         u64::from(std::process::id())
