@@ -68,6 +68,11 @@ impl Reply<'_> {
         }
     }
 
+    /// So many items follow, each once; to a RESP2 client, an array.
+    pub fn set(&mut self, items: usize) {
+        self.head(if self.resp3 { b'~' } else { b'*' }, items);
+    }
+
     /// Text for people, as INFO gives it.
     pub fn text(&mut self, text: &str) {
         if self.resp3 {

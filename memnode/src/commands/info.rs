@@ -137,6 +137,12 @@ fn stats(shared: &Shared, text: &mut String) -> std::fmt::Result {
     )?;
     write!(
         text,
+        "total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\n",
+        shared.received_bytes.load(Relaxed),
+        shared.sent_bytes.load(Relaxed)
+    )?;
+    write!(
+        text,
         "instantaneous_ops_per_sec:{}\r\n",
         shared.rate.load(Relaxed)
     )?;

@@ -1,4 +1,4 @@
-//! COMMAND, MEMORY, TIME, LATENCY, SLOWLOG, ACL, SHUTDOWN: what tools ask.
+//! COMMAND, MEMORY, TIME, LATENCY, SLOWLOG, ACL, MODULE, SHUTDOWN: what tools ask.
 //!
 //! Called through the table of commands. What a node does not keep (slow commands, latency events)
 //! is answered truthfully: there are none.
@@ -51,9 +51,45 @@ const SLOWLOG: Family = Family {
 const ACL: Family = Family {
     name: "ACL",
     members: &[
+        ("CAT", "The categories of commands."),
+        (
+            "GETUSER",
+            "<username>: what a user may: default may everything.",
+        ),
+        ("LIST", "The users in a line each: default."),
         ("USERS", "There is one: default."),
         ("WHOAMI", "Who one is: default."),
     ],
+};
+
+/// Redis' categories of commands.
+const CATEGORIES: [&str; 21] = [
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+const MODULE: Family = Family {
+    name: "MODULE",
+    members: &[("LIST", "None can be loaded.")],
 };
 
 const COMMAND: Family = Family {
@@ -175,7 +211,7 @@ pub fn slowlog(context: &mut Context<'_>) {
     }
 }
 
-/// ACL WHOAMI|USERS: there is one user.
+/// ACL WHOAMI|USERS|LIST|GETUSER name|CAT: there is one user, who may do everything.
 pub fn acl(context: &mut Context<'_>) {
     match (
         context.args.get(1).to_ascii_uppercase().as_slice(),
@@ -186,7 +222,59 @@ pub fn acl(context: &mut Context<'_>) {
             context.reply.array(1);
             context.reply.bulk(b"default");
         }
+        (b"LIST", 2) => {
+            let free = if needs_password(context) {
+                ""
+            } else {
+                "nopass "
+            };
+            let user = format!("user default on {free}~* &* +@all");
+            context.reply.array(1);
+            context.reply.bulk(user.as_bytes());
+        }
+        (b"GETUSER", 3) if context.args.get(2) == b"default" => default_user(context),
+        (b"GETUSER", 3) => context.reply.nil(),
+        (b"CAT", 2) => {
+            context.reply.array(CATEGORIES.len());
+            for category in CATEGORIES {
+                context.reply.bulk(category.as_bytes());
+            }
+        }
         _ => ACL.otherwise(context),
+    }
+}
+
+fn needs_password(context: &Context<'_>) -> bool {
+    context.shared.password.read().is_some()
+}
+
+/// What the only user may. Its password is not told, not even as a hash.
+fn default_user(context: &mut Context<'_>) {
+    let flags: &[&str] = match needs_password(context) {
+        true => &["on"],
+        false => &["on", "nopass"],
+    };
+    let reply = &mut context.reply;
+    reply.map(6);
+    reply.bulk(b"flags");
+    reply.set(flags.len());
+    flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
+    reply.bulk(b"passwords");
+    reply.array(0);
+    for (name, rule) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*")] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(rule.as_bytes());
+    }
+    reply.bulk(b"selectors");
+    reply.array(0);
+}
+
+/// MODULE LIST: there are none.
+pub fn module(context: &mut Context<'_>) {
+    let args = context.args;
+    match (args.is(1, "list"), args.len()) {
+        (true, 2) => context.reply.array(0),
+        _ => MODULE.otherwise(context),
     }
 }
 

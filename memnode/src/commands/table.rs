@@ -146,6 +146,7 @@ pub static COMMANDS: &[Command] = &[
     line("latency", -2, Admin, NONE, server::latency, "Events that took long: none are kept"),
     line("slowlog", -2, Admin, NONE, server::slowlog, "Commands that took long: none are kept"),
     line("acl", -2, Admin, NONE, server::acl, "Who one is: default"),
+    line("module", -2, Admin, NONE, server::module, "Loaded modules: there are none"),
     line("shutdown", -1, Admin, NONE, server::shutdown, "Ends the node"),
 ];
 

@@ -402,6 +402,9 @@ impl Connection {
             }
         };
         self.shared.commands.fetch_add(commands, Relaxed);
+        self.shared
+            .received_bytes
+            .fetch_add(consumed as u64, Relaxed);
         Progress { consumed, wanted }
     }
 
@@ -409,6 +412,7 @@ impl Connection {
     fn send(&mut self, out: &Out) -> io::Result<Next> {
         debug_assert!(out.len() <= BURST_BYTES + REPLY_BYTES_MAX + 64 * 1024);
         let store = &self.shared.store;
+        self.shared.sent_bytes.fetch_add(out.len() as u64, Relaxed);
         let (sent, result) = out.send(store, 0, |slices| self.transport.send(slices));
         match result {
             Ok(()) if self.transport.held_bytes() == 0 => return Ok(self.after_sending()),

@@ -37,6 +37,10 @@ pub struct Shared {
     pub started: Instant,
     /// Requests answered; workers add a burst at a time.
     pub commands: AtomicU64,
+    /// Bytes of requests understood; workers add a burst at a time.
+    pub received_bytes: AtomicU64,
+    /// Bytes of replies made, likewise.
+    pub sent_bytes: AtomicU64,
     /// Connections turned away because all places were taken.
     pub rejected: AtomicU64,
     /// Bytes that connections hold beyond their turn, see [`Charge`].
@@ -109,6 +113,8 @@ impl Shared {
             clients: Clients::default(),
             started: Instant::now(),
             commands: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             buffered_bytes: AtomicUsize::new(0),
             spinning: AtomicUsize::new(0),
@@ -138,6 +144,8 @@ impl Shared {
     pub fn forget_counts(&self) {
         self.store.forget_counts();
         self.commands.store(0, Relaxed);
+        self.received_bytes.store(0, Relaxed);
+        self.sent_bytes.store(0, Relaxed);
         self.rejected.store(0, Relaxed);
         self.handshakes_failed.store(0, Relaxed);
         self.calls.iter().for_each(|calls| calls.store(0, Relaxed));
