@@ -52,6 +52,7 @@ git git
 ip iproute2
 openssl openssl
 pkg-config pkg-config
+dnsmasq dnsmasq-base
 "
 
 missing=""

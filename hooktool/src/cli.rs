@@ -153,9 +153,9 @@ pub struct RunArgs {
 /// Settings of a session, as texts.
 #[derive(Debug, Default, Args)]
 pub struct SettingArgs {
-    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] or embedded:SIZE (repeatable);
-    /// or a whole pool: redis-cluster://[:PASSWORD@]HOST[:PORT][,HOST[:PORT]]
-    /// [default: embedded:256MiB]
+    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE, or srv://NAME for
+    /// those of a name's SRV records (repeatable); or a whole pool:
+    /// redis-cluster://[:PASSWORD@]HOST[:PORT][,HOST[:PORT]] [default: embedded:256MiB]
     #[arg(long, value_name = "ADDR")]
     pub node: Vec<String>,
     /// Local cache in this machine's memory: SIZE or auto [default: auto]
@@ -292,7 +292,7 @@ pub struct NodeListArgs {
 /// Arguments of `node add`, `drain` and `remove`.
 #[derive(Debug, Args)]
 pub struct NodeChangeArgs {
-    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] or embedded:SIZE
+    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE or srv://NAME
     #[arg(value_name = "ADDR")]
     pub addr: String,
     /// Session to change.

@@ -72,6 +72,13 @@ pub enum NodeAddr {
         /// Sent with AUTH to every member.
         password: Option<Secret>,
     },
+    /// The nodes that a name has SRV records for: `srv://[:PASSWORD@]NAME`.
+    Srv {
+        /// The name, such as `_memnode._tcp.example.org`.
+        name: String,
+        /// Sent with AUTH to every one of them.
+        password: Option<Secret>,
+    },
     /// A memory node inside the hook server, `embedded:SIZE`.
     Embedded {
         /// Memory the node may use.
@@ -257,7 +264,10 @@ impl ServeConfig {
     pub fn embedded_bytes(&self) -> u64 {
         let embedded = self.nodes.iter().map(|node| match node {
             NodeAddr::Embedded { bytes } => *bytes,
-            NodeAddr::Memnode { .. } | NodeAddr::Redis { .. } | NodeAddr::Cluster { .. } => 0,
+            NodeAddr::Memnode { .. }
+            | NodeAddr::Redis { .. }
+            | NodeAddr::Cluster { .. }
+            | NodeAddr::Srv { .. } => 0,
         });
         embedded.fold(0, u64::saturating_add)
     }
@@ -303,6 +313,7 @@ impl fmt::Display for NodeAddr {
                 }
                 Ok(())
             }
+            Self::Srv { name, .. } => write!(f, "srv://{name}"),
             Self::Embedded { bytes } => write!(f, "embedded:{}", crate::sizes::show(*bytes)),
         }
     }

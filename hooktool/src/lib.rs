@@ -40,6 +40,7 @@ pub mod settings;
 pub mod shim;
 pub mod sizes;
 pub mod spawn;
+pub mod srv;
 pub mod stats;
 pub mod sys;
 pub mod viewer;

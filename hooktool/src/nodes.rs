@@ -1,6 +1,6 @@
 //! Addresses of memory nodes: from what was typed to `NodeAddr`.
 //!
-//! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`,
+//! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`, `srv://[:PASSWORD@]NAME`,
 //! `redis-cluster://[:PASSWORD@]HOST[:PORT],...`. Names are not looked up here.
 //! Schemes that a later version will speak are refused by name, not misread as hosts, and with the
 //! way round them.
@@ -36,6 +36,7 @@ pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
             Ok(NodeAddr::Memnode { host, port })
         }
         Some(("redis", rest)) => redis(rest),
+        Some(("srv", rest)) => srv(rest),
         Some(("rediss", _)) => Err(bad(
             &format!("TLS to nodes is not built yet; {WITHOUT_TLS}"),
             "127.0.0.1:7420 for a tunnel's end, HOST:7420 for a node without --tls-cert",
@@ -67,6 +68,31 @@ fn cluster(rest: &str) -> Result<NodeAddr, BadQuantity> {
         return Err(bad(&means, example));
     }
     Ok(NodeAddr::Cluster { seeds, password })
+}
+
+fn srv(rest: &str) -> Result<NodeAddr, BadQuantity> {
+    let example = "srv://_memnode._tcp.example.org";
+    let (secret, name) = match rest.rsplit_once('@') {
+        Some((secret, name)) => (
+            secret.strip_prefix(':').filter(|secret| !secret.is_empty()),
+            name,
+        ),
+        None => (None, rest),
+    };
+    if rest.contains('@') && secret.is_none() {
+        let means = "before the @ stands a colon and the password, no user name";
+        return Err(bad(means, "srv://:PASSWORD@_memnode._tcp.example.org"));
+    }
+    let name = name.trim_end_matches(['/', '.']);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let label = |label: &str| !label.is_empty() && label.len() <= 63;
+    if name.len() > 253 || !name.bytes().all(plain) || !name.split('.').all(label) {
+        let means = "srv:// stands before a name with SRV records, which have the ports";
+        return Err(bad(means, example));
+    }
+    let password = secret.map(decode).transpose()?.map(Secret);
+    let name = name.to_string();
+    Ok(NodeAddr::Srv { name, password })
 }
 
 fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
@@ -208,6 +234,8 @@ mod tests {
         assert_eq!(shown("[::1]:7000"), "[::1]:7000");
         assert_eq!(shown("redis://cache"), "redis://cache:6379");
         assert_eq!(shown("embedded:64MiB"), "embedded:64MiB");
+        assert_eq!(shown("srv://_m._tcp.lan."), "srv://_m._tcp.lan");
+        assert_eq!(shown("srv://:pw@_m._tcp.lan"), "srv://_m._tcp.lan");
     }
 
     #[test]
@@ -271,6 +299,10 @@ mod tests {
             "redis-cluster://user@a,b",
             "redis-cluster://a,b/3",
             "http://host",
+            "srv://",
+            "srv://a..b",
+            "srv://host:7420",
+            "srv://user@a.b",
             "embedded",
             "embedded:0",
             "embedded:64g",

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::{NodeAddr, Secret};
 use crate::failure::Failure;
 use crate::nodes::WITHOUT_TLS;
+use crate::srv;
 
 /// Longest wait for a connection, and again for each answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -62,6 +63,7 @@ pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
             }
             Err(trouble)
         }
+        NodeAddr::Srv { name, password } => any_of(name, password.as_ref()).map(Some),
         NodeAddr::Memnode { host, port } => reach(host, *port, None).map(Some),
         NodeAddr::Redis {
             host,
@@ -69,6 +71,19 @@ pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
             password,
         } => reach(host, *port, password.as_ref()).map(Some),
     }
+}
+
+/// Reaches the nodes that a name stands for: one that answers is enough.
+fn any_of(name: &str, password: Option<&Secret>) -> Result<f64, Trouble> {
+    let found = srv::look_up(name, LIMIT).map_err(|error| Trouble::NoAddress(error.to_string()))?;
+    let mut trouble = Trouble::NoAddress(format!("{name} has no SRV record"));
+    for (host, port) in found.targets {
+        match reach(&host, port, password) {
+            Err(error) => trouble = error,
+            answers => return answers,
+        }
+    }
+    Err(trouble)
 }
 
 /// Whether a node that answers would keep every block for ever, and grow: a Redis server without a
@@ -80,6 +95,7 @@ pub fn is_unbounded(addr: &NodeAddr) -> Option<bool> {
             let (host, port) = seeds.first()?;
             (host, *port, password.as_ref())
         }
+        NodeAddr::Srv { .. } => return None,
         NodeAddr::Memnode { host, port } => (host, *port, None),
         NodeAddr::Redis {
             host,
@@ -242,6 +258,7 @@ impl Trouble {
                 None => return "hooktool doctor".into(),
             },
             NodeAddr::Embedded { .. } => return "hooktool doctor".into(),
+            NodeAddr::Srv { name, .. } => return format!("look it up:  dig {name} SRV"),
         };
         match self {
             Self::NoAddress(_) => format!("look it up, or give its address:  getent hosts {host}"),

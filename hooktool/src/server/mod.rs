@@ -58,6 +58,7 @@ use std::time::Duration;
 
 use self::client::NodeError;
 use self::cluster::Cluster;
+use self::names::Names;
 use self::pool::Pool;
 use self::region::Plan;
 use self::session::Session;
@@ -121,6 +122,7 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
 
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
+    let (names, mut named) = Names::of(&config)?;
     let cluster = Cluster::of(&config.nodes);
     let found = match cluster
         .as_ref()
@@ -138,7 +140,8 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
     };
     let of_cluster = cluster.as_ref().zip(found.as_ref());
     let masters = of_cluster.map(|(cluster, found)| cluster.nodes_of(found));
-    let pool = Pool::of(&config.nodes, masters.unwrap_or_default())?;
+    named.extend(masters.unwrap_or_default());
+    let pool = Pool::of(&config.nodes, named)?;
     let nodes = pool.nodes();
     let limit = (!config.require).then_some(MEET_LIMIT);
     for (node, error) in keeper::meet(&nodes, limit)? {
@@ -153,7 +156,7 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
         .sum::<Option<u64>>();
     let pool_bytes = pool_bytes.filter(|_| !nodes.is_empty());
     let plan = Plan::of(&config, crate::limits::memory().bytes, pool_bytes);
-    let session = Session::new(config, (pool, cluster), plan)?;
+    let session = Session::new(config, (pool, names, cluster), plan)?;
     if let Some((cluster, found)) = session.cluster.as_ref().zip(found) {
         cluster.bring_in(&session, &found);
     }

@@ -30,7 +30,11 @@ pub fn change(session: &Session, order: NodeOrder, addr: &NodeAddr) -> Response 
             "change the cluster:  redis-cli --cluster help",
         );
     }
+    let is_name = matches!(addr, NodeAddr::Srv { .. });
     let outcome = match order {
+        NodeOrder::Add if is_name => session.add_name(addr).map(|()| None),
+        NodeOrder::Remove if is_name => session.remove_name(addr).map(|()| None),
+        NodeOrder::Drain if is_name => Err(Refusal::Several),
         NodeOrder::Add => {
             let added = session.add_node(addr, Origin::Command);
             added.map(|node| first_word(session, &node))
@@ -102,6 +106,11 @@ fn explain(session: &Session, order: NodeOrder, addr: &NodeAddr, refusal: Refusa
             &format!("node {addr} came with {by}"),
             "it would be back with the next look at that name",
             &format!("change what the name says, or remove it whole:  hooktool node remove {by}"),
+        ),
+        Refusal::Several => refused(
+            &format!("{addr} stands for several nodes"),
+            "each of them is drained by itself",
+            &format!("hooktool node drain HOST:PORT {name}   of these:  hooktool node list {name}"),
         ),
         Refusal::Failed(failure) => refused(&failure.what, &failure.means, &failure.fix),
     }

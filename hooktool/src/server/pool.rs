@@ -48,7 +48,9 @@ pub enum Refusal {
     Named(String),
     /// Nobody has it.
     Unknown,
-    /// It is part of this process and could not be made.
+    /// It stands for several nodes, each of which is drained by itself.
+    Several,
+    /// It is part of this process and could not be made, or nobody answers for the name.
     Failed(Failure),
 }
 
@@ -94,7 +96,8 @@ impl Pool {
             placed: vec![0; SLOTS].into(),
         };
         let mut seats = [const { None }; NODES_MAX];
-        let is_one = |addr: &&NodeAddr| !matches!(addr, NodeAddr::Cluster { .. });
+        let is_one =
+            |addr: &&NodeAddr| !matches!(addr, NodeAddr::Cluster { .. } | NodeAddr::Srv { .. });
         let settings = addrs.iter().filter(is_one);
         let settings = settings.map(|addr| (addr.clone(), Origin::Settings));
         let nodes = seats.iter_mut().zip(settings.chain(named));
@@ -120,13 +123,6 @@ impl Pool {
         let seats = self.seats.read();
         let mut nodes = seats.iter().flatten();
         nodes.find(|node| node.shown == shown).cloned()
-    }
-
-    /// Whether it is made of just these, as far as people brought them.
-    pub fn is(&self, addrs: &[NodeAddr]) -> bool {
-        let nodes = self.nodes();
-        let mut brought = nodes.iter().filter(|node| !node.is_of_a_name());
-        brought.clone().count() == addrs.len() && brought.all(|node| addrs.contains(&node.addr))
     }
 
     /// There is something to be moved, or nothing any more.
@@ -158,8 +154,8 @@ fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
             port,
             password,
         } => (host, port, password),
-        // Its masters are nodes, it is none (`orders` and `Pool::of` know).
-        NodeAddr::Cluster { .. } => return Err(no_node(addr)),
+        // What they bring are nodes, they are none (`orders` and `Pool::of` know).
+        NodeAddr::Cluster { .. } | NodeAddr::Srv { .. } => return Err(no_node(addr)),
         NodeAddr::Embedded { bytes } => {
             return embedded::start(bytes).map(|(target, stopper)| (target, Some(stopper)));
         }
@@ -174,8 +170,8 @@ fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
 
 fn no_node(addr: &NodeAddr) -> Failure {
     Failure::launch(
-        format!("{addr} is a cluster, not a node"),
-        "the masters of a cluster are nodes, and come by themselves",
+        format!("{addr} is no node: it stands for several"),
+        "they come and go by themselves",
         format!("start a session of it:  hooktool run --node {addr} ..."),
     )
 }
@@ -282,6 +278,15 @@ impl Session {
         node.is_draining.store(true, Ordering::Relaxed);
         self.place_now(&mut order);
         Ok(())
+    }
+
+    /// How many slots are on a node.
+    pub fn share_of(&self, node: &Node) -> usize {
+        let order = self.pool.order.lock();
+        let placed = order.placed.iter();
+        placed
+            .filter(|byte| usize::from(**byte) == node.number + 1)
+            .count()
     }
 
     /// Places the slots as somebody else says (a byte each: number of the node + 1, 0 nobody), or

@@ -24,6 +24,7 @@ use super::domain::{Credentials, Domain};
 use super::door::Door;
 use super::judging::Globs;
 use super::members::Members;
+use super::names::Names;
 use super::pool::Pool;
 use super::proofs::{Proofs, Sighting};
 use super::region::{self, Plan};
@@ -67,6 +68,8 @@ pub struct Session {
     pub pool: Pool,
     /// The cluster that brings its nodes, if it is one.
     pub cluster: Option<Cluster>,
+    /// Names that stand for several of them.
+    pub names: Names,
     /// Its processes.
     pub members: Mutex<Members>,
     /// Rung when a process has joined: `reap` has one more to watch.
@@ -139,7 +142,7 @@ impl Session {
     /// No memory, no descriptors, or a glob that cannot be matched.
     pub fn new(
         config: ServeConfig,
-        (pool, cluster): (Pool, Option<Cluster>),
+        (pool, names, cluster): (Pool, Names, Option<Cluster>),
         plan: Plan,
     ) -> Result<Session, Failure> {
         let globs = Globs::of(&config)?;
@@ -153,6 +156,7 @@ impl Session {
             domains: RwLock::new(Vec::new()),
             pool,
             cluster,
+            names,
             prover: OnceLock::new(),
             sightings: Mutex::new(Vec::new()),
             proofs: Proofs::default(),
@@ -371,7 +375,8 @@ impl Session {
             let nodes = self.pool.nodes();
             let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.trouble());
             let of_node = || nodes.first().and_then(|node| node.trouble());
-            let why = of_cluster.or_else(of_node);
+            let of_name = || self.names.troubles().into_iter().next();
+            let why = of_cluster.or_else(of_node).or_else(of_name);
             (
                 ServiceState::Bypass,
                 Some(why.unwrap_or_else(|| "no node is up".into())),
@@ -394,7 +399,12 @@ impl Session {
             .as_ref()
             .and_then(|cluster| cluster.complaint());
         let of_nodes = nodes.iter().filter_map(|node| node.complaint());
-        of_cluster.into_iter().chain(of_nodes).collect()
+        let of_names = self.names.troubles();
+        of_cluster
+            .into_iter()
+            .chain(of_nodes)
+            .chain(of_names)
+            .collect()
     }
 
     /// Somebody was sent elsewhere, or a master does not answer: the slot map of the cluster, if

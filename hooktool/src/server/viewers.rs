@@ -198,7 +198,7 @@ fn compare(session: &Session, wanted: &ServeConfig) -> Response {
 /// What speaks against letting somebody in who asks for `wanted`.
 fn objections(session: &Session, members: &Members, wanted: &ServeConfig) -> Vec<String> {
     let mut differences = session.config.differences(wanted);
-    if session.pool.is(&wanted.nodes) {
+    if session.is_made_of(&wanted.nodes) {
         differences.retain(|setting| *setting != "--node");
     }
     let mut objections: Vec<String> = differences.into_iter().map(String::from).collect();

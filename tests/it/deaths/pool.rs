@@ -12,6 +12,7 @@ use harness::postgres::Postgres;
 use harness::run::{run, wait_until, wrapped};
 use harness::script::script;
 use harness::session::Hooked;
+use harness::stage::tool;
 use serde_json::Value;
 
 both_modes!(one_killed_one_added, drained_and_removed);
@@ -225,4 +226,87 @@ fn a_node_that_comes_back_at_another_address_is_found_by_its_name() {
     wait_hits(&hooked, 2000);
     assert!(there.info("keyspace_hits") > 0);
     reader.finish();
+}
+
+/// A name server that knows one name with SRV records; killed when dropped.
+struct NameServer(Child);
+
+/// Where it listens: port 53 of an address of the loopback that nobody else uses.
+const NAME_SERVER: &str = "127.7.4.53";
+
+/// The name.
+const NAME: &str = "_memnode._tcp.memory.test";
+
+impl NameServer {
+    fn start(bed: &Bed, nodes: &[&Node]) -> NameServer {
+        let mut command = bed.native(bed.path(), &[tool("dnsmasq")]);
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--pid-file=",
+        ]);
+        command.args([
+            "--no-resolv",
+            "--no-hosts",
+            "--bind-interfaces",
+            "--user=root",
+        ]);
+        command.arg(format!("--listen-address={NAME_SERVER}"));
+        command.arg("--address=/memory.test/127.0.0.1");
+        for node in nodes {
+            let port = node.addr.port();
+            command.arg(format!("--srv-host={NAME},n{port}.memory.test,{port}"));
+        }
+        NameServer(command.spawn().expect("start dnsmasq"))
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_nodes_of_a_name_come_and_go_with_its_records() {
+    let bed = Bed::new("pool-srv", Mode::Normal);
+    let nodes: Vec<Node> = (0..3).map(|_| Node::start(&bed, "64MiB")).collect();
+    let settings = bed.write(
+        "resolv.conf",
+        format!("nameserver {NAME_SERVER}\n").as_bytes(),
+    );
+    let ports = |hooked: &Hooked<'_>| -> Vec<u16> {
+        let port_of = |node: &Value| node["addr"].as_str()?.rsplit_once(':')?.1.parse().ok();
+        let mut ports: Vec<u16> = list(&bed, hooked).iter().filter_map(port_of).collect();
+        ports.sort_unstable();
+        ports
+    };
+    let sorted = |nodes: &[&Node]| {
+        let mut ports: Vec<u16> = nodes.iter().map(|node| node.addr.port()).collect();
+        ports.sort_unstable();
+        ports
+    };
+    let before = NameServer::start(&bed, &[&nodes[0], &nodes[1]]);
+    let hooked = bed
+        .hooked()
+        .flag("--local", "0")
+        .flag("--node", format!("srv://{NAME}"));
+    let reader = Reader::start(&bed, &hooked, |line| {
+        beneath("resolv.conf", &settings, line)
+    });
+    wait_hits(&hooked, 2000);
+    assert_eq!(ports(&hooked), sorted(&[&nodes[0], &nodes[1]]));
+    drop(before);
+    // Nobody answers for the name: everything stays as it is.
+    wait_hits(&hooked, 2000);
+    assert_eq!(ports(&hooked), sorted(&[&nodes[0], &nodes[1]]));
+    let after = NameServer::start(&bed, &[&nodes[1], &nodes[2]]);
+    wait_until("the pool is what the records say", || {
+        ports(&hooked) == sorted(&[&nodes[1], &nodes[2]])
+    });
+    wait_hits(&hooked, 2000);
+    assert!(nodes[2].info("keyspace_hits") > 0);
+    reader.finish();
+    drop(after);
 }
