@@ -153,8 +153,8 @@ pub struct RunArgs {
 /// Settings of a session, as texts.
 #[derive(Debug, Default, Args)]
 pub struct SettingArgs {
-    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE, or srv://NAME for
-    /// those of a name's SRV records (repeatable); or a whole pool:
+    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE, or srv://NAME
+    /// for those of a name's SRV records (repeatable); or a whole pool:
     /// redis-cluster://[:PASSWORD@]HOST[:PORT][,HOST[:PORT]] [default: embedded:256MiB]
     #[arg(long, value_name = "ADDR")]
     pub node: Vec<String>,

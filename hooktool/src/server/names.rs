@@ -4,9 +4,9 @@
 //! One thread a session runs `run`. Every half minute it looks the names of all nodes up; a keeper
 //! whose node is not found at the address in use moves to where the name points (a node that fails
 //! is looked up by its keeper, at once). SRV records are looked up when their time is over: a
-//! target that is new joins the pool, one that is not named any more is drained, then removed. While
-//! nobody answers for a name everything stays as it is. Resolvers may take their time: nobody waits
-//! for this thread.
+//! target that is new joins the pool, one that is not named any more is drained, then removed.
+//! While nobody answers for a name everything stays as it is. Resolvers may take their time: nobody
+//! waits for this thread.
 
 use std::time::{Duration, Instant};
 
