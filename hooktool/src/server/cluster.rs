@@ -97,14 +97,29 @@ impl Cluster {
         Some(format!("cluster {}: {trouble}", self.shown))
     }
 
-    /// What to do about a cluster that cannot be used: what, what it means, what to type.
+    /// What a user is to be told of a cluster that cannot be used.
     pub fn complaint(&self) -> Option<String> {
-        let (trouble, seed) = (self.trouble()?, self.seeds.first()?);
+        let trouble = self.trouble()?;
+        let fix = self.fix(&trouble);
         Some(format!(
-            "{trouble}: reads go to the disk until it answers; ask it yourself:  \
-             redis-cli -h {} -p {} CLUSTER INFO",
-            seed.host, seed.port
+            "{trouble}: reads go to the disk until it answers; {fix}"
         ))
+    }
+
+    /// What to type.
+    pub fn fix(&self, trouble: &str) -> String {
+        let Some(Member { host, port }) = self.seeds.first() else {
+            return "hooktool doctor".into();
+        };
+        match trouble {
+            text if text.contains("AUTH") || text.contains("WRONGPASS") => {
+                format!("give its password:  --node redis-cluster://:PASSWORD@{host}:{port}")
+            }
+            text if text.contains("cluster support disabled") => {
+                format!("it is a single server:  --node redis://{host}:{port}")
+            }
+            _ => format!("ask it yourself:  redis-cli -h {host} -p {port} CLUSTER INFO"),
+        }
     }
 
     /// The slot map may be stale.

@@ -129,7 +129,10 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
         .map(|cluster| (cluster, cluster.first_look()))
     {
         Some((cluster, Err(error))) if config.require => {
-            return Err(unreachable(&cluster.shown, &error));
+            let fix = cluster.fix(&error.to_string());
+            let means = "--require was given: nothing was started";
+            let what = format!("cluster {}: {error}", cluster.shown);
+            return Err(Failure::launch(what, means, fix));
         }
         Some((cluster, Err(error))) => {
             cluster.note(&error);
