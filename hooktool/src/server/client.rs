@@ -122,7 +122,6 @@ impl Client {
     /// # Errors
     ///
     /// Says what kind of trouble it is, for `ps` and `stats`.
-    #[allow(dead_code)]
     pub fn connect(target: &Target, limit: Duration) -> Result<Client, NodeError> {
         let mut failure = io::Error::other("the name has no address").into();
         for address in target.look_up()? {
