@@ -93,9 +93,14 @@ fn impossible_sizes_say_what_would_fit() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    run_refused(&["--seal", "key"], "not built yet");
     run_refused(&["--node", "rediss://h:1"], "not built yet");
-    run_refused(&["--node", "redis-cluster://h:1"], "not built yet");
+}
+
+#[test]
+fn a_key_that_is_not_there_and_a_cluster_beside_a_node_are_refused() {
+    run_refused(&["--seal", "no-such-key"], "it is not there");
+    let beside = ["--node", "redis-cluster://h:1", "--node", "h:2"];
+    run_refused(&beside, "cluster");
 }
 
 #[test]
