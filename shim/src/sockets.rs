@@ -225,7 +225,7 @@ fn try_take(member: Member, node: usize) -> Result<Connection, Untaken> {
                 });
             }
             _ => {
-                // Never there, to another node, or replaced by the target: not ours to close.
+                // Never there, to another node, or replaced by the target, whose it is then.
                 close_own(socket);
                 room = true;
             }
