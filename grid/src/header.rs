@@ -2,19 +2,21 @@
 //! the switches that it flips while processes run.
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::trace;
 
 /// First eight bytes of a region: "RAMGRID" and a zero.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"RAMGRID\0");
 /// Bumped whenever a byte of the layout, or the meaning of one, changes.
 ///
 /// History, newest first:
+/// * 7: the ring of traces.
 /// * 6: `integrity`.
 /// * 5: keys with hash tags; readers count the answers that sent them elsewhere.
 /// * 4: `pool_changes`, and the generation of a node's record.
 /// * 3: `disk_alone_ns`.
 /// * 2: words that processes write have a cache line of their own.
 /// * 1: the first layout.
-pub const LAYOUT_VERSION: u64 = 6;
+pub const LAYOUT_VERSION: u64 = 7;
 /// The session stops serving when the heartbeat is older than this.
 pub const HEARTBEAT_MAX_MS: u64 = 700;
 
@@ -43,6 +45,8 @@ pub mod switch {
     pub const DISOWNED: u64 = 1 << 9;
     /// Files may be owned: a process must not write before the hook server knows of it.
     pub const OWNS: u64 = 1 << 10;
+    /// Somebody records which blocks are read and written.
+    pub const TRACE: u64 = 1 << 11;
 }
 
 /// The header: one page.
@@ -93,6 +97,10 @@ pub struct Header {
     pub disk_alone_ns: AtomicU64,
     /// Answers that sent a reader to another node of a cluster: the slot map is stale.
     pub moved: AtomicU64,
+    /// Ends of the ring of traces, in a cache line of their own.
+    _apart_from_trace: AtomicU64,
+    /// See `trace`.
+    pub trace: trace::Ends,
 }
 
 #[cfg(not(feature = "model"))]

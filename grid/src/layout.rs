@@ -6,8 +6,9 @@
 //!  +--------+-------+----------+-----------+-----+------------+-------+-------+---------+
 //!  | header | nodes | slot map | processes | ops | file cells | files | cells | index   | ...
 //!  +--------+-------+----------+-----------+-----+------------+-------+-------+---------+
-//!  ... | refresh headers | refresh content | local tags | local content (sparse)         |
-//!  each part begins on a page; content of the local cache is the only part not allocated up front
+//!  ... | refresh headers | refresh content | local tags | local content (sparse) | trace (same) |
+//!  each part begins on a page; content of the local cache and the ring of traces are not allocated
+//!  up front
 //! ```
 
 use crate::files::FileRecord;
@@ -18,6 +19,7 @@ use crate::node::{NODES_MAX, NodeRecord, SLOTS};
 use crate::ops::OpSlot;
 use crate::process::ProcessRecord;
 use crate::refresh::RefreshSlot;
+use crate::trace;
 use crate::writes::FileCells;
 
 /// log2 of the smallest and largest block.
@@ -174,6 +176,8 @@ pub struct Layout {
     pub local_tags: u64,
     /// Content of the local cache; everything before it is allocated up front.
     pub local_content: u64,
+    /// Ring of traces, allocated when somebody records.
+    pub trace: u64,
     /// Bytes of the whole region.
     pub bytes: u64,
 }
@@ -200,6 +204,7 @@ impl Layout {
         let refresh_content = part(shape.refresh_slots() << shape.refresh_log2());
         let local_tags = part(shape.local_pages * size_of::<Tag>() as u64);
         let local_content = part(shape.local_pages * PAGE_BYTES as u64);
+        let trace = part(trace::SLOTS * 8);
         Layout {
             shape,
             nodes,
@@ -214,6 +219,7 @@ impl Layout {
             refresh_content,
             local_tags,
             local_content,
+            trace,
             bytes: at,
         }
     }
@@ -251,7 +257,7 @@ mod tests {
             (483_328, 745_472, 1_794_048)
         );
         assert_eq!((layout.index, layout.refresh), (3_891_200, 4_939_776));
-        assert_eq!(crate::header::LAYOUT_VERSION, 6);
+        assert_eq!(crate::header::LAYOUT_VERSION, 7);
     }
 
     #[test]

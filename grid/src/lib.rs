@@ -5,8 +5,8 @@
 //! every structure is right if any process is killed between any two instructions.
 //!
 //! Where to start: `cell` and `writes` are the coherence protocol (with `ops` and `reap` for the
-//! dead), `files` and `chain` the stamps, `index`, `local` and `refresh` the blocks, `layout` and
-//! `region` the bytes.
+//! dead), `files` and `chain` the stamps, `index`, `local` and `refresh` the blocks, `trace` what
+//! is read, `layout` and `region` the bytes.
 //! `docs/design.md` has the rules and their proofs; `tests/model.rs` checks them.
 #![no_std]
 
@@ -37,4 +37,5 @@ pub mod refresh;
 #[cfg(not(feature = "model"))]
 pub mod region;
 pub mod sync;
+pub mod trace;
 pub mod writes;

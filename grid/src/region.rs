@@ -20,6 +20,7 @@ use crate::ops::{OpSlot, Ops};
 use crate::process::ProcessRecord;
 use crate::refresh::{RefreshSlot, RefreshSlots};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::trace::{self, Trace};
 use crate::writes::{Cells, FileCells};
 
 /// Why a mapping is not a region this build can use.
@@ -179,6 +180,14 @@ impl Region {
         Local {
             tags: self.slice::<Tag>(self.layout.local_tags, self.layout.shape.local_pages),
             active: &self.header().local_active,
+        }
+    }
+
+    /// Ring of traces.
+    pub fn trace(&self) -> Trace<'static> {
+        Trace {
+            ends: &self.header().trace,
+            slots: self.slice::<AtomicU64>(self.layout.trace, trace::SLOTS),
         }
     }
 

@@ -84,6 +84,7 @@ fn the_parts_of_the_region_lie_where_the_document_says() {
         pages,
         size(PAGE_BYTES),
     );
+    row("trace", layout.trace, grid::trace::SLOTS, 8);
 }
 
 #[test]
@@ -105,5 +106,6 @@ fn the_header_is_laid_out_as_the_document_says() {
         disk_ns: 8, promote_tokens: 8, fill_tokens: 8, local_wanted: 8, doorbell: 4, asleep: 4,
         disk_alone_ns: 8,
         moved: 8,
+        trace: 24,
     );
 }

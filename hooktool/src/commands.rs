@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use crate::cli::{self, Cli, Command};
 use crate::control::Request;
 use crate::failure::{Failure, Kind};
-use crate::{bus, check, doctor, launch, pool, ps, spawn, stats, viewer};
+use crate::{bus, check, doctor, launch, pool, ps, spawn, stats, trace, viewer};
 
 /// Runs the command line.
 ///
@@ -47,6 +47,7 @@ fn execute(arguments: Vec<OsString>) -> Result<u8, Failure> {
         Command::Off(arguments) => viewer::order(&arguments, &Request::Service { on: false }),
         Command::Flush(arguments) => viewer::order(&arguments, &Request::Flush),
         Command::Node(arguments) => pool::node(&arguments.command),
+        Command::Trace(arguments) => trace::trace(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Bus(arguments) => bus::dispatch(&arguments),
         Command::SessionServer { .. } => spawn::session_server().map(|()| 0),

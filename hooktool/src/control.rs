@@ -64,6 +64,9 @@ pub enum Request {
     },
     /// End, unless a process is in the session: answered by `Response::Done`.
     End,
+    /// What has been read and written since this was last asked on this connection, or from now
+    /// on: answered by `Response::Trace`. Recording ends with the connection.
+    Trace,
 }
 
 /// What is to become of a node.
@@ -111,6 +114,8 @@ pub enum Response {
         /// Whether a process lives in it.
         is_inhabited: bool,
     },
+    /// To `Request::Trace`.
+    Trace(Box<TracePart>),
     /// The request was understood and refused, or not understood.
     Refused {
         /// What failed, in words.
@@ -307,6 +312,39 @@ pub struct Percentiles {
     pub p50: Option<f64>,
     /// 99th percentile.
     pub p99: Option<f64>,
+}
+
+/// A file of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceFile {
+    /// Its number in the trace.
+    pub number: u32,
+    /// Its path, if anybody has told it.
+    pub path: Option<String>,
+    /// Device, major and minor number.
+    pub device: (u64, u64),
+    /// Inode.
+    pub inode: u64,
+}
+
+/// A call of a trace, or a part of one that is larger than 256 KiB: number of the file, whether it
+/// wrote, first block, how many. Blocks of 4 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceCall(pub u32, pub bool, pub u64, pub u64);
+
+/// A part of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracePart {
+    /// Files that occur for the first time.
+    pub files: Vec<TraceFile>,
+    /// Calls, in their order.
+    pub calls: Vec<TraceCall>,
+    /// There is more at once.
+    pub is_full: bool,
+    /// Calls since the beginning for which there was no place: they came too fast.
+    pub dropped: u64,
+    /// Calls since the beginning whose process was stopped or killed while it noted them.
+    pub lost: u64,
 }
 
 /// What the regions of a session hold: with no call under way, `operations`, `cells_in_flight` and

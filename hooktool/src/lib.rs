@@ -43,4 +43,5 @@ pub mod spawn;
 pub mod srv;
 pub mod stats;
 pub mod sys;
+pub mod trace;
 pub mod viewer;

@@ -6,7 +6,7 @@
 //!
 //! A line of the trace is a block's name (any text: a read), or a line of the MSR Cambridge block
 //! traces: `timestamp,host,disk,Read|Write,offset,bytes,latency`, which stands for its 4 KiB
-//! blocks.
+//! blocks. `hooktool trace` records such lines. One that begins with `#` is a remark.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -31,7 +31,7 @@ const STEPS_MAX: usize = 200_000_000;
 /// Flags of the replay.
 #[derive(clap::Args, Debug)]
 pub struct ReplayFlags {
-    /// The trace: a block's name a line, or MSR Cambridge lines
+    /// The trace: of hooktool trace, MSR Cambridge lines, or a block's name a line
     #[arg(value_name = "TRACE")]
     pub trace: PathBuf,
 
@@ -174,7 +174,7 @@ fn read(flags: &ReplayFlags) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let line = line.map_err(|error| refuse(format!("{shown}:{number}: {error}")))?;
-        if line.is_empty() {
+        if line.is_empty() || line.starts_with('#') {
             continue;
         }
         if !understand(&line, &mut steps) {

@@ -96,6 +96,11 @@ pub fn tick(fd: i32, word: Word) -> Tick {
     }
 }
 
+/// Turns a descriptor to mode SAMPLE.
+pub fn sample(fd: i32, word: Word) {
+    fdtable::set(fd, word.with(SAMPLE, SAMPLE_READS, 0));
+}
+
 /// After a slow read in mode KERNEL: look closer, unless the descriptor sits out a pause.
 pub fn slow_in_kernel_mode(fd: i32, word: Word) {
     if !paused(fd) {

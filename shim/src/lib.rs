@@ -25,4 +25,5 @@ mod session;
 mod sockets;
 mod start;
 mod sys;
+mod trace;
 mod write;

@@ -27,7 +27,7 @@ use crate::read::held::{self, Miss};
 use crate::read::{Quick, Request, count_left_alone, quick};
 use crate::session::{self, Member};
 use crate::sys::socket::{is_stream, send_on};
-use crate::{classify, sys};
+use crate::{classify, sys, trace};
 
 /// Bytes put together and sent at a time; no piece crosses a multiple of it.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -116,6 +116,12 @@ fn consult(call: Call) -> Plan {
     if word.class() != Class::File {
         count_left_alone(call.from, word);
         return Plan::Pass;
+    }
+    if let Some(member) = session::member().filter(|member| trace::is_on(*member))
+        && let Some(start) = caller_offset(call)
+    {
+        let place = (start, Some(call.len as u64));
+        trace::read(Some(member), call.from, word, place);
     }
     let watch = |reason| Plan::Watch(Watch::begin(call.from, caller_offset(call), 1, reason));
     let Some(member) = session::join_to_read().filter(|_| word.mode() == governor::SERVE) else {
@@ -253,6 +259,7 @@ fn learn(watch: Watch, result: isize) {
         governor::SERVE => held::account_kernel(member, watch.from, word, read_device),
         _ => {}
     }
+    trace::stay_in_sight(member, watch.from);
     let always = member.header().is_on(switch::FILL_ALWAYS);
     if let Some(start) = watch.start
         && result > 0

@@ -20,7 +20,7 @@ use crate::fdtable::{self, Class, Word};
 use crate::read::offer;
 use crate::session::{self, Holder, Member};
 use crate::sys::file::{FileStat, identify_fd, stat_fd};
-use crate::{classify, lasting, sys};
+use crate::{classify, lasting, sys, trace};
 
 /// What part of the file a call may change.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,9 @@ fn begin_on(member: Member, fd: i32, stat: FileStat, range: Range) -> Option<Pen
         let record = files.record(found);
         record.active.store(2, Ordering::Relaxed);
         record.writes.fetch_add(1, Ordering::Relaxed);
+        if let Range::At { offset, len } = range {
+            trace::write(member, found, offset, len);
+        }
     }
     files.note_outsiders(&begun, || stat_fd(fd).ok().map(|stat| stat.stamp));
     Some(Pending {

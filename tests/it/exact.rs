@@ -21,6 +21,8 @@ mod outsiders;
 mod owned;
 #[path = "exact/pressure.rs"]
 mod pressure;
+#[path = "exact/recorded.rs"]
+mod recorded;
 #[path = "exact/strangers.rs"]
 mod strangers;
 #[path = "exact/twins.rs"]

@@ -6,6 +6,7 @@
 //!   which no write was half way through. So it is never older than the last write that had ended
 //!   when the read began, and never torn.
 //! * In the end nothing stays frozen: every file can be proved, filled and served again.
+//! * The ring of traces loses nothing uncounted (`trace`).
 //! * It bites: with any one rule left out (`faults`) a violation is found.
 //!
 //! `RAMGRID_MODEL_ITERATIONS` sets the schedules per scenario and scheduler (default 2500, in an
@@ -15,6 +16,7 @@
 mod actors;
 mod faults;
 mod scenario;
+mod trace;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -12,8 +12,9 @@
 //!
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
 //! (the processes), `pool` and `nodes` (the memory nodes), `orders` (who changes them), `hold`
-//! (proof that they live), `door` (who comes), `judging` (names), `rest` (owned files while nobody
-//! is here), `totals` and `stats` (the numbers), `client` (RESP), `sys` (unsafe calls).
+//! (proof that they live), `trace` (what they read), `door` (who comes), `judging` (names), `rest`
+//! (owned files while nobody is here), `totals` and `stats` (the numbers), `client` (RESP), `sys`
+//! (unsafe calls).
 
 mod attach;
 mod client;
@@ -49,6 +50,7 @@ mod tend;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod trace;
 mod viewers;
 
 use std::panic::AssertUnwindSafe;

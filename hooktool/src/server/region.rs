@@ -86,7 +86,7 @@ impl Plan {
 pub fn make(config: &ServeConfig, plan: Plan) -> Result<Mapped, Failure> {
     let layout = Layout::of(plan.shape);
     let allocated = if plan.local_is_fixed {
-        layout.bytes
+        layout.trace
     } else {
         layout.local_content
     };

@@ -90,6 +90,8 @@ pub struct Session {
     disowned: Mutex<bool>,
     /// Where processes come in.
     pub door: Door,
+    /// A viewer records what is read.
+    pub recording: AtomicBool,
     off: AtomicBool,
     ending: AtomicBool,
 }
@@ -164,6 +166,7 @@ impl Session {
             rest: Mutex::new(Rest::default()),
             disowned: Mutex::new(false),
             door: Door::default(),
+            recording: AtomicBool::new(false),
             off: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             config,

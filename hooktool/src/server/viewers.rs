@@ -1,4 +1,4 @@
-//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush`, `node`, and a
+//! The control socket: answers `hooktool ps`, `stats`, `on`, `off`, `flush`, `node`, `trace`, and a
 //! `run --name` that finds a session of this name.
 //!
 //! One thread accepts, one more per viewer (a few at most) reads JSON lines and answers them in
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::members::Members;
 use super::session::{self, Session};
+use super::trace::Recording;
 use super::{life, orders, stats, sys};
 use crate::config::ServeConfig;
 use crate::control::{LINE_BYTES_MAX, Request, Response};
@@ -80,6 +81,7 @@ fn converse(session: &Session, viewer: UnixStream, viewer_pid: u32) -> std::io::
     viewer.set_write_timeout(Some(PATIENCE))?;
     let mut answers = viewer.try_clone()?;
     let mut requests = BufReader::new(viewer);
+    let mut recording = None;
     while !session.is_ending() {
         if requests.buffer().is_empty() {
             let ready = session::wait_for(&[requests.get_ref().as_fd()], Some(PATIENCE));
@@ -97,6 +99,7 @@ fn converse(session: &Session, viewer: UnixStream, viewer_pid: u32) -> std::io::
             return Ok(());
         }
         let response = match serde_json::from_slice(&line) {
+            Ok(Request::Trace) => record(session, &mut recording),
             Ok(request) => answer(session, request, viewer_pid),
             Err(error) => refused(
                 &format!("not a request of this release: {error}"),
@@ -111,6 +114,18 @@ fn converse(session: &Session, viewer: UnixStream, viewer_pid: u32) -> std::io::
         }
     }
     Ok(())
+}
+
+/// The next part of a recording, which begins with the first and ends with the conversation.
+fn record<'a>(session: &'a Session, recording: &mut Option<Recording<'a>>) -> Response {
+    let part = match recording {
+        Some(recording) => recording.part(),
+        None => Recording::begin(session).and_then(|begun| recording.insert(begun).part()),
+    };
+    match part {
+        Ok(part) => Response::Trace(Box::new(part)),
+        Err(failure) => refused(&failure.what, &failure.means, &failure.fix),
+    }
 }
 
 fn answer(session: &Session, request: Request, viewer_pid: u32) -> Response {
@@ -144,6 +159,11 @@ fn answer(session: &Session, request: Request, viewer_pid: u32) -> Response {
         Request::Join { pid, wanted } => admit(session, pid, &wanted),
         Request::Compare { wanted } => compare(session, &wanted),
         Request::End => end(session),
+        Request::Trace => refused(
+            "no recording",
+            "it has a place of its own",
+            "hooktool trace",
+        ),
     }
 }
 

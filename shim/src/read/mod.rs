@@ -24,7 +24,7 @@ use crate::fdtable::{self, Class, Word};
 use crate::governor::Tick;
 use crate::session::{self, Member};
 use crate::sys;
-use crate::{classify, governor};
+use crate::{classify, governor, trace};
 use fill::Fill;
 use held::Miss;
 use target::Target;
@@ -130,7 +130,11 @@ fn decide(request: Request) -> Plan {
         word = classify::look(request.fd);
     }
     match (word.class(), word.mode()) {
-        (Class::File, governor::SAMPLE) => Plan::Sampled(sys::ticks(), sys::device_bytes()),
+        (Class::File, governor::SAMPLE) => {
+            let place = (request.offset, request.len());
+            trace::read(session::member(), request.fd, word, place);
+            Plan::Sampled(sys::ticks(), sys::device_bytes())
+        }
         (Class::File, governor::SERVE) => consult(request, word),
         (Class::File, _) => Plan::Pass,
         _ => {
@@ -224,6 +228,7 @@ fn timed(fd: i32, took: u64, reads: u64, result: isize, brought: u64) {
         }
         _ => {}
     }
+    trace::stay_in_sight(member, fd);
 }
 
 /// After a read that would have been tried, were it not for `--mode observe`: what came off the
@@ -263,6 +268,8 @@ fn consult(request: Request, word: Word) -> Plan {
     let Some(member) = session::join_to_read() else {
         return Plan::Pass;
     };
+    let place = (request.offset, request.len());
+    trace::read(Some(member), request.fd, word, place);
     match Target::find(member, request, word) {
         Ok(_) if member.header().is_on(switch::OBSERVE) => {
             Plan::Observed(sys::ticks(), sys::device_bytes(), Bypass::Observe)
@@ -357,6 +364,9 @@ fn account(member: Member, request: Request, word: Word, saved_ns: i64) {
             }
             false => {}
         }
+    }
+    if stopped {
+        trace::stay_in_sight(member, fd);
     }
 }
 
