@@ -16,8 +16,6 @@ mod server;
 mod strings;
 mod table;
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use wire::resp::request::Parser;
 
 pub(crate) use table::COMMANDS;
@@ -89,8 +87,12 @@ fn dispatch(context: &mut Context<'_>) {
     } else if !command.takes(context.args.len() as i64) {
         wrong_arguments(context, command.name);
     } else {
-        context.shared.calls[index].fetch_add(1, Relaxed);
+        let timing = &context.shared.timings[index];
+        let began = timing.begin();
         (command.run)(context);
+        if let Some(began) = began {
+            timing.end(began);
+        }
     }
 }
 

@@ -32,6 +32,8 @@ mod server;
 pub mod size;
 pub mod store;
 #[cfg(feature = "server")]
+mod timing;
+#[cfg(feature = "server")]
 pub mod tls;
 
 #[cfg(feature = "server")]

@@ -143,6 +143,18 @@ fn redis_exporter_finds_the_figures_of_the_server() {
     assert!(keys.starts_with("keys=2,expires=1,avg_ttl="), "{keys}");
     let calls = fields["cmdstat_set"];
     assert!(calls.starts_with("calls=1,usec="), "{calls}");
+    let each = calls
+        .split(',')
+        .find_map(|field| field.strip_prefix("usec_per_call="));
+    assert!(each.unwrap().parse::<f64>().unwrap() > 0.0, "{calls}");
+    let times = fields["latency_percentiles_usec_set"].split(',');
+    let times = times.map(|field| field.split_once('=').unwrap());
+    let times: Vec<_> = times
+        .map(|(name, us)| (name, us.parse::<f64>().unwrap()))
+        .collect();
+    let names: Vec<_> = times.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["p50", "p99", "p99.9"]);
+    assert!(times.is_sorted_by(|one, next| one.1 <= next.1) && times[0].1 > 0.0);
     for nothing in [
         "LATENCY LATEST",
         "LATENCY HISTOGRAM",

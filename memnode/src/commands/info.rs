@@ -21,7 +21,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 type Section = (&'static str, fn(&Shared, &mut String) -> std::fmt::Result);
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
@@ -33,6 +33,7 @@ const SECTIONS: [Section; 10] = [
     ("Keyspace", keyspace),
     // Only where it is asked for, as in Redis.
     ("Commandstats", commandstats),
+    ("Latencystats", latencystats),
 ];
 
 /// INFO [section...]
@@ -44,10 +45,12 @@ pub fn info(context: &mut Context<'_>) {
                 .iter()
                 .any(|word| args.is(index, word))
         });
-    let commandstats = (1..args.len()).any(|index| args.is(index, "all"));
+    let all = |word| (1..args.len()).any(|index| args.is(index, word));
+    let with_commands = all("all") || all("everything");
     let mut text = String::new();
     for (name, write) in SECTIONS {
-        let by_default = everything && (name != "Commandstats" || commandstats);
+        let of_commands = ["Commandstats", "Latencystats"].contains(&name);
+        let by_default = everything && (!of_commands || with_commands);
         if by_default || (1..args.len()).any(|index| args.is(index, name)) {
             let gap = if text.is_empty() { "" } else { "\r\n" };
             // Writing to a String cannot fail.
@@ -188,15 +191,28 @@ fn cpu(_: &Shared, text: &mut String) -> std::fmt::Result {
 }
 
 fn commandstats(shared: &Shared, text: &mut String) -> std::fmt::Result {
-    for (command, calls) in super::COMMANDS.iter().zip(&shared.calls) {
-        let calls = calls.load(Relaxed);
+    for (command, timing) in super::COMMANDS.iter().zip(&shared.timings) {
+        let (name, calls) = (command.name, timing.calls());
         if calls > 0 {
-            let name = command.name;
+            let each_us = timing.mean_ns() / 1000.0;
+            let us = (each_us * calls as f64).round();
             write!(
                 text,
-                "cmdstat_{name}:calls={calls},usec=0,usec_per_call=0.00,"
+                "cmdstat_{name}:calls={calls},usec={us},usec_per_call={each_us:.2},"
             )?;
             write!(text, "rejected_calls=0,failed_calls=0\r\n")?;
+        }
+    }
+    Ok(())
+}
+
+fn latencystats(shared: &Shared, text: &mut String) -> std::fmt::Result {
+    for (command, timing) in super::COMMANDS.iter().zip(&shared.timings) {
+        let permille = |permille| timing.permille_ns(permille).map(|ns| ns as f64 / 1000.0);
+        if let (Some(p50), Some(p99), Some(p999)) = (permille(500), permille(990), permille(999)) {
+            let name = command.name;
+            write!(text, "latency_percentiles_usec_{name}:")?;
+            write!(text, "p50={p50:.3},p99={p99:.3},p99.9={p999:.3}\r\n")?;
         }
     }
     Ok(())

@@ -17,6 +17,7 @@ use super::clients::Clients;
 use crate::commands::COMMANDS;
 use crate::config::{Budget, Config};
 use crate::store::{HugePages, Store};
+use crate::timing::Timing;
 use crate::tls::Tls;
 
 /// A silent peer is asked after so many seconds whether it is there. CONFIG SET tcp-keepalive
@@ -45,8 +46,8 @@ pub struct Shared {
     pub rejected: AtomicU64,
     /// Bytes that connections hold beyond their turn, see [`Charge`].
     pub buffered_bytes: AtomicUsize,
-    /// How often each command was called, in the order of the table.
-    pub calls: Box<[AtomicU64]>,
+    /// How often each command was called and how long it took, in the order of the table.
+    pub timings: Box<[Timing]>,
     /// Requests in the second before last, for `instantaneous_ops_per_sec`.
     pub rate: AtomicU64,
     /// How long a silent client may stay, in seconds; 0: for ever.
@@ -93,11 +94,11 @@ impl Shared {
             store.resize(lend.begin_bytes.saturating_sub(fixed_bytes))?;
             lease_bytes_max = store.lease_bytes_min(config.workers);
         }
-        let calls = COMMANDS.iter().map(|_| AtomicU64::new(0)).collect();
+        let timings = COMMANDS.iter().map(|_| Timing::default()).collect();
         Ok(Shared {
             lease_bytes_max,
             store,
-            calls,
+            timings,
             rate: AtomicU64::new(0),
             idle_s_max: AtomicU64::new(config.idle_time_max.as_secs()),
             keepalive_s: AtomicU64::new(KEEPALIVE_S),
@@ -148,7 +149,7 @@ impl Shared {
         self.sent_bytes.store(0, Relaxed);
         self.rejected.store(0, Relaxed);
         self.handshakes_failed.store(0, Relaxed);
-        self.calls.iter().for_each(|calls| calls.store(0, Relaxed));
+        self.timings.iter().for_each(Timing::forget);
     }
 
     /// One look at all counters.
