@@ -1,12 +1,13 @@
 //! A plain, blocking client of a memory node: connect, authenticate, ask, and send blocks.
 //!
 //! `nodes` probes with it and makes the sockets that processes receive, `drain` pushes blocks
-//! through it. Every call is bounded by the socket's timeouts. It never retries.
+//! through it. Every call is bounded, however slowly the node says a byte after the other, and
+//! whatever it claims is still to come. It never retries.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
 use wire::resp::encode_command;
@@ -109,9 +110,24 @@ pub enum Value {
 const DEPTH_MAX: usize = 8;
 const ITEMS_MAX: usize = 1 << 20;
 
+/// Bytes of all strings of such an answer: a few hundred for each of 16384 ranges.
+const VALUE_BYTES_MAX: usize = 8 << 20;
+
+/// Longest way of a request to a node that takes a little of it now and then.
+const SEND_LIMIT: Duration = Duration::from_secs(3);
+
+/// What an answer of any shape may still take.
+struct Budget {
+    items: usize,
+    bytes: usize,
+    until: Instant,
+}
+
 /// A connection to a node.
 pub struct Client {
     stream: TcpStream,
+    /// Longest wait for a reply.
+    limit: Duration,
     /// Bytes received and not consumed yet.
     received: Vec<u8>,
 }
@@ -177,6 +193,7 @@ impl Client {
         stream.set_write_timeout(Some(limit))?;
         Ok(Client {
             stream,
+            limit,
             received: Vec::new(),
         })
     }
@@ -224,7 +241,20 @@ impl Client {
     ///
     /// The connection broke, or the node takes nothing any more.
     pub fn send(&mut self, requests: &[u8]) -> Result<(), NodeError> {
-        Ok(self.stream.write_all(requests)?)
+        let until = Instant::now() + SEND_LIMIT.max(self.limit);
+        let mut rest = requests;
+        while !rest.is_empty() {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(sent) => rest = &rest[sent..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !rest.is_empty() && Instant::now() >= until {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+        }
+        Ok(())
     }
 
     /// Reads one reply.
@@ -233,14 +263,15 @@ impl Client {
     ///
     /// As `NodeError`.
     pub fn reply(&mut self) -> Result<Reply, NodeError> {
-        let (head, head_bytes) = self.head()?;
-        let text = || String::from_utf8_lossy(reply::text(&self.received, head_bytes)).into_owned();
+        let until = Instant::now() + self.limit;
+        let (head, head_bytes) = self.head(until)?;
+        let text = || words_of(reply::text(&self.received, head_bytes));
         let answer = match head {
             Head::Simple => Reply::Simple(text()),
             Head::Error => Reply::Refused(text()),
             Head::Nil | Head::Integer(_) | Head::Boolean(_) | Head::Number => Reply::Other,
             Head::Bulk(bytes) if bytes <= BULK_BYTES_MAX => {
-                return self.bulk(head_bytes, bytes).map(Reply::Bulk);
+                return self.bulk(head_bytes, bytes, until).map(Reply::Bulk);
             }
             _ => return Err(NodeError::Foreign("it sends what nobody asked for".into())),
         };
@@ -249,14 +280,14 @@ impl Client {
     }
 
     /// The head of the next reply, and how many bytes it takes of those received.
-    fn head(&mut self) -> Result<(Head, usize), NodeError> {
+    fn head(&mut self, until: Instant) -> Result<(Head, usize), NodeError> {
         loop {
             if self.received.first() == Some(&probe::TLS_ALERT) {
                 return Err(NodeError::Tls);
             }
             match reply::parse_head(&self.received) {
                 Ok(Some(parsed)) => return Ok(parsed),
-                Ok(None) => self.receive()?,
+                Ok(None) => self.receive(until)?,
                 Err(error) => return Err(NodeError::Foreign(error.to_string())),
             }
         }
@@ -269,47 +300,61 @@ impl Client {
     /// As `NodeError`; the connection is of no use after any of them.
     pub fn value(&mut self, parts: &[&[u8]]) -> Result<Value, NodeError> {
         self.request(parts)?;
-        self.item(DEPTH_MAX, &mut 0)
+        let mut budget = Budget {
+            items: ITEMS_MAX,
+            bytes: VALUE_BYTES_MAX,
+            until: Instant::now() + self.limit,
+        };
+        self.item(DEPTH_MAX, &mut budget)
     }
 
-    fn item(&mut self, depth: usize, items: &mut usize) -> Result<Value, NodeError> {
-        *items += 1;
-        if depth == 0 || *items > ITEMS_MAX {
-            return Err(NodeError::Foreign("its answer does not end".into()));
-        }
-        let (head, head_bytes) = self.head()?;
-        let text = reply::text(&self.received, head_bytes).to_vec();
+    fn item(&mut self, depth: usize, budget: &mut Budget) -> Result<Value, NodeError> {
+        let endless = || NodeError::Foreign("its answer does not end".into());
+        budget.items = budget.items.checked_sub(1).ok_or_else(endless)?;
+        let (head, head_bytes) = self.head(budget.until)?;
         if let Head::Bulk(bytes) = head {
-            if bytes > BULK_BYTES_MAX {
-                return Err(NodeError::Foreign("it sends what nobody asked for".into()));
-            }
-            return self.bulk(head_bytes, bytes).map(Value::Text);
+            budget.bytes = budget.bytes.checked_sub(bytes).ok_or_else(endless)?;
+            let content = self.bulk(head_bytes, bytes, budget.until);
+            return content.map(Value::Text);
         }
+        let text = reply::text(&self.received, head_bytes).to_vec();
+        budget.bytes = budget.bytes.checked_sub(text.len()).ok_or_else(endless)?;
         self.received.drain(..head_bytes);
         match head {
             Head::Simple => Ok(Value::Text(text)),
-            Head::Error => Ok(Value::Refused(String::from_utf8_lossy(&text).into_owned())),
+            Head::Error => Ok(Value::Refused(words_of(&text))),
             Head::Integer(number) => Ok(Value::Integer(number)),
             Head::Nil => Ok(Value::Nil),
-            Head::Array(count) => {
-                let items = (0..count).map(|_| self.item(depth - 1, items));
+            Head::Array(count) if depth > 0 => {
+                let items = (0..count).map(|_| self.item(depth - 1, budget));
                 items.collect::<Result<_, _>>().map(Value::Array)
             }
+            Head::Array(_) => Err(endless()),
             _ => Err(NodeError::Foreign("it sends what nobody asked for".into())),
         }
     }
 
-    fn bulk(&mut self, head_bytes: usize, bytes: usize) -> Result<Vec<u8>, NodeError> {
+    fn bulk(
+        &mut self,
+        head_bytes: usize,
+        bytes: usize,
+        until: Instant,
+    ) -> Result<Vec<u8>, NodeError> {
         let end = head_bytes + bytes + wire::resp::CRLF.len();
         while self.received.len() < end {
-            self.receive()?;
+            self.receive(until)?;
         }
         let content = self.received[head_bytes..head_bytes + bytes].to_vec();
         self.received.drain(..end);
         Ok(content)
     }
 
-    fn receive(&mut self) -> Result<(), NodeError> {
+    /// Takes what comes next. The socket's timeout bounds one wait, `until` those for a reply whose
+    /// bytes trickle in.
+    fn receive(&mut self, until: Instant) -> Result<(), NodeError> {
+        if Instant::now() >= until {
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        }
         let old = self.received.len();
         self.received.resize(old + READ_BYTES, 0);
         let read = loop {
@@ -325,6 +370,12 @@ impl Client {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What a node says, as one line fit for a terminal.
+fn words_of(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.replace(char::is_control, " ")
 }
 
 /// Whether a connection that rested is alive and has nothing to be read.
@@ -402,5 +453,66 @@ mod tests {
             }
             .is_restart_of(&info)
         );
+    }
+
+    /// What a client makes of a server that says what `talk` writes.
+    fn listening_to(talk: impl FnOnce(TcpStream) + Send + 'static, limit_ms: u64) -> Client {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (served, _) = server.accept().unwrap();
+        std::thread::spawn(move || talk(served));
+        Client::of(stream, Duration::from_millis(limit_ms)).unwrap()
+    }
+
+    #[test]
+    fn who_says_a_byte_now_and_then_is_given_up() {
+        let trickle = |mut stream: TcpStream| {
+            for byte in std::iter::once(b'+').chain(std::iter::repeat_n(b'x', 4000)) {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        // A line without an end is refused, too: but only when it has grown long.
+        for ask in [
+            |client: &mut Client| client.reply().map(|_| ()),
+            |client: &mut Client| client.value(&[b"CLUSTER", b"SLOTS"]).map(|_| ()),
+        ] {
+            let outcome = ask(&mut listening_to(trickle, 200));
+            assert!(
+                matches!(outcome, Err(NodeError::Unreachable(_))),
+                "{outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_of_many_long_strings_is_not_taken() {
+        let flood = |mut stream: TcpStream| {
+            let string = [&b"$1000000\r\n"[..], &[b'x'; 1_000_000], b"\r\n"].concat();
+            let _ = stream.write_all(b"*1000\r\n");
+            for _ in 0..1000 {
+                if stream.write_all(&string).is_err() {
+                    return;
+                }
+            }
+        };
+        let outcome = listening_to(flood, 600_000).value(&[b"CLUSTER", b"SLOTS"]);
+        assert!(
+            matches!(outcome, Err(NodeError::Foreign(_))),
+            "its memory is ours: {:?}",
+            outcome.map(|_| ())
+        );
+    }
+
+    #[test]
+    fn what_a_node_says_is_fit_for_a_terminal() {
+        let talk = |mut stream: TcpStream| {
+            let _ = stream.write_all(b"-ERR \x1b[2J\x07\n\xc2\x9b no\r\n");
+            let _ = stream.read(&mut [0]);
+        };
+        let said = listening_to(talk, 60_000).reply().unwrap();
+        assert_eq!(said, Reply::Refused("ERR  [2J    no".into()));
     }
 }

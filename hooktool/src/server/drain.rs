@@ -55,6 +55,9 @@ const PROVER_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait for a node to take blocks or to answer for one.
 const NODE_LIMIT: Duration = Duration::from_millis(300);
 
+/// Longest wait for the answers to a batch: one that trickles in must not keep the others waiting.
+const BATCH_LIMIT: Duration = Duration::from_secs(3);
+
 /// A batch is sent when it has grown to as many bytes.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -375,10 +378,14 @@ impl Lane {
         let client = self.client.as_mut();
         let client = client.ok_or_else(|| std::io::Error::other("the connection was lost"))?;
         let (mut answered, mut is_stale) = (0, false);
+        let until = Instant::now() + BATCH_LIMIT;
         let outcome = loop {
             let Some(Parcel { refresh, request }) = self.blocks.get(answered) else {
                 break Ok(is_stale);
             };
+            if Instant::now() >= until {
+                break Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+            }
             match client.reply() {
                 Ok(Reply::Simple(_)) => enter(domain, self.node.number, refresh),
                 Ok(Reply::Refused(text)) => {
