@@ -188,11 +188,22 @@ fn host_port(text: &str, port_default: u16) -> Result<(String, u16), BadQuantity
         Some(Ok(port)) if port > 0 => port,
         Some(_) => return Err(bad("a port is a number from 1 to 65535", &example)),
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(plain) {
+    if !is_host(host) {
         return Err(bad(rule, &example));
     }
+    // The C library would take it for an address: 7421 is 0.0.28.253.
+    if host.bytes().all(|byte| byte.is_ascii_digit()) {
+        let means = "a number alone is no host; a port stands behind a host and a colon";
+        return Err(bad(means, &format!("127.0.0.1:{host}")));
+    }
     Ok((host.to_string(), port))
+}
+
+/// Whether this can be the name or the address of a host: what others say is one (a cluster, a name
+/// server) is shown on terminals, too.
+pub fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// What may have been meant by an IPv6 address without brackets: what stands behind the last colon
@@ -248,6 +259,7 @@ mod tests {
         assert_eq!(proposed("[::1]7600"), "[::1]:7600");
         assert_eq!(proposed("a:b:c"), "10.0.0.7:7420");
         assert_eq!(proposed("a:1 b:2"), "a:1");
+        assert_eq!(proposed("7421"), "127.0.0.1:7421");
         assert_eq!(proposed("a:1,b:2"), "a:1");
     }
 
@@ -285,6 +297,7 @@ mod tests {
             "",
             ":7420",
             "host:0",
+            "7421",
             "host:65536",
             "host:http",
             "::1",

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
+use crate::nodes;
+
 /// Where the name servers stand.
 const SETTINGS: &str = "/etc/resolv.conf";
 
@@ -81,7 +83,10 @@ fn ask(server: SocketAddr, name: &str, limit: Duration) -> io::Result<io::Result
     let mut buffer = [0; UDP_BYTES_MAX];
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
         let length = socket.recv(&mut buffer)?;
         // What is no answer to this question is somebody else's.
         let Ok(packet) = Packet::parse(&buffer[..length]) else {
@@ -110,16 +115,34 @@ fn question(id: u16, name: &str) -> simple_dns::Result<Vec<u8>> {
 
 fn ask_by_tcp(server: SocketAddr, query: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
     let limit = limit.max(Duration::from_millis(1));
+    let until = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&server, limit)?;
-    stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     let length = u16::try_from(query.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), query].concat())?;
     let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
+    read_until(&mut stream, &mut length, until)?;
     let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut answer)?;
+    read_until(&mut stream, &mut answer, until)?;
     Ok(answer)
+}
+
+/// Fills a buffer, however the bytes trickle in.
+fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], until: Instant) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => buffer = &mut buffer[read..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// What an answer says.
@@ -134,8 +157,8 @@ fn understand(packet: &Packet<'_>, name: &str) -> io::Result<Answer> {
         if let RData::SRV(service) = &record.rdata {
             let host = service.target.to_string();
             let host = host.trim_end_matches('.');
-            // A lone dot: there is no such service.
-            if !host.is_empty() {
+            // A lone dot: there is no such service. What is no host cannot be reached or shown.
+            if nodes::is_host(host) && service.port != 0 {
                 targets.push((host.to_string(), service.port));
             }
             ttl = ttl.min(record.ttl);
@@ -196,6 +219,42 @@ mod tests {
         *packet.rcode_mut() = RCODE::NameError;
         let said = understand(&packet, NAME).unwrap_err();
         assert!(said.to_string().contains("NameError"), "{said}");
+    }
+
+    #[test]
+    fn what_can_be_no_server_is_passed_over() {
+        let packet = answer(&[("a.org", 0), ("b.org\x1b[2J", 1), ("c.org", 2)]);
+        let bytes = packet.build_bytes_vec().unwrap();
+        let said = understand(&Packet::parse(&bytes).unwrap(), NAME).unwrap();
+        assert_eq!(said.targets, [("c.org".to_string(), 2)]);
+    }
+
+    #[test]
+    fn a_name_server_that_says_a_byte_now_and_then_is_given_up() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let _ = stream.write_all(&1000_u16.to_be_bytes());
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let outcome = ask_by_tcp(address, b"?", Duration::from_millis(200));
+        assert!(outcome.is_err(), "1000 bytes came all the same");
+    }
+
+    #[test]
+    fn answers_to_other_questions_put_nothing_off() {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = udp.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (_, peer) = udp.recv_from(&mut [0; 512]).unwrap();
+            while udp.send_to(b"no packet", peer).is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert!(ask(server, NAME, Duration::from_millis(200)).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use grid::node::{NODES_MAX, SLOTS};
 
 use super::super::client::Value;
+use crate::nodes;
 
 /// Where a server of the cluster is, as the cluster announces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +114,8 @@ fn member_of(value: &Value, asked: &str) -> Option<Member> {
         Value::Nil => asked.to_string(),
         Value::Text(bytes) => match String::from_utf8(bytes.clone()).ok()?.as_str() {
             "" | "?" => asked.to_string(),
-            host => host.to_string(),
+            host if nodes::is_host(host) => host.to_string(),
+            _ => return None,
         },
         _ => return None,
     };
@@ -196,6 +198,8 @@ mod tests {
             Value::Array(vec![range(0, 5, &[("h", 0)])]),
             Value::Array(vec![range(0, 5, &[("h", 65536)])]),
             Value::Array(vec![range(0, 5, &[])]),
+            Value::Array(vec![range(0, 5, &[("h\x1b[2J", 1)])]),
+            Value::Array(vec![range(0, 5, &[("h", 1), ("a b", 1)])]),
         ] {
             assert!(Topology::of(&answer, "seed").is_err(), "{answer:?}");
         }
