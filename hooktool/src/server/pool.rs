@@ -100,8 +100,21 @@ impl Pool {
             |addr: &&NodeAddr| !matches!(addr, NodeAddr::Cluster { .. } | NodeAddr::Srv { .. });
         let settings = addrs.iter().filter(is_one);
         let settings = settings.map(|addr| (addr.clone(), Origin::Settings));
-        let nodes = seats.iter_mut().zip(settings.chain(named));
-        for (number, (seat, who)) in nodes.enumerate() {
+        let mut nodes: Vec<(NodeAddr, Origin)> = Vec::new();
+        for (addr, origin) in settings.chain(named) {
+            // Two names may bring the same node, or one that the settings name, too.
+            if !nodes.iter().any(|(known, _)| *known == addr) {
+                nodes.push((addr, origin));
+            }
+        }
+        if nodes.len() > NODES_MAX {
+            tracing::warn!(
+                nodes = nodes.len(),
+                NODES_MAX,
+                "more nodes than there is room for"
+            );
+        }
+        for (number, (seat, who)) in seats.iter_mut().zip(nodes).enumerate() {
             let place = place_of(&who.0)?;
             *seat = Some(Arc::new(Node::new(number, order.next(), who, place)));
         }
@@ -224,8 +237,11 @@ impl Session {
     /// `Last` (unless another address will bring others), `Unknown`.
     pub fn remove_node(&self, node: &Node) -> Result<(), Refusal> {
         let mut order = self.pool.order.lock();
-        let is_another = |other: &Arc<Node>| other.number != node.number && !other.is_draining();
-        let stands_alone = !self.pool.nodes().iter().any(is_another);
+        let stands_alone = !self
+            .pool
+            .nodes()
+            .iter()
+            .any(|other| can_stand_in(other, node));
         if stands_alone && !node.is_of_a_name() {
             return Err(Refusal::Last);
         }
@@ -271,8 +287,12 @@ impl Session {
     /// `Last`.
     pub fn drain_node(&self, node: &Node) -> Result<(), Refusal> {
         let mut order = self.pool.order.lock();
-        let takes = |other: &Arc<Node>| other.number != node.number && !other.is_draining();
-        if !self.pool.nodes().iter().any(takes) {
+        if !self
+            .pool
+            .nodes()
+            .iter()
+            .any(|other| can_stand_in(other, node))
+        {
             return Err(Refusal::Last);
         }
         node.is_draining.store(true, Ordering::Relaxed);
@@ -347,19 +367,17 @@ impl Session {
             order.target = target_of(&names);
         }
         order.names = names;
-        let mut answers = [false; NODES_MAX + 1];
-        for node in nodes.iter().filter(|node| node.is_up()) {
-            answers[node.number + 1] = order.given.is_none();
-        }
+        let answers = answering(&nodes, order);
         let (mut moved, mut waits) = (false, false);
         for (placed, target) in order.placed.iter_mut().zip(&order.target) {
             if placed == target {
                 continue;
             }
-            // Who takes over has to answer, too: only then there is somebody to bring blocks to.
-            match answers[usize::from(*placed)] && answers[usize::from(*target)] {
-                true => waits = true,
-                false => (*placed, moved) = (*target, true),
+            // Who answers keeps a slot until there is somebody to bring its blocks to.
+            match (answers[usize::from(*placed)], answers[usize::from(*target)]) {
+                (true, true) => waits = true,
+                (true, false) => {}
+                (false, _) => (*placed, moved) = (*target, true),
             }
         }
         if moved {
@@ -375,22 +393,44 @@ impl Session {
         let _ = self.pool.mover.set(thread);
     }
 
-    /// The next slots, at most so many, to be moved with their blocks.
-    pub fn next_move(&self, slots_max: usize) -> Option<Move> {
+    /// The slots that are to go next, with their blocks: all that go from one node to another.
+    pub fn next_move(&self) -> Option<Move> {
         let order = self.pool.order.lock();
+        let nodes = self.pool.nodes();
+        let answers = answering(&nodes, &order);
+        let can = |byte: &u8| answers[usize::from(*byte)];
         let pairs = order.placed.iter().zip(&order.target);
-        let (from, to) = pairs.clone().find(|(placed, target)| placed != target)?;
-        let seats = self.pool.seats.read();
-        let node = |byte: u8| seats.get(usize::from(byte).checked_sub(1)?)?.clone();
+        let (from, to) = pairs
+            .clone()
+            .find(|(from, to)| from != to && can(from) && can(to))?;
+        let node = |byte: u8| {
+            let mut nodes = nodes.iter();
+            nodes
+                .find(|node| node.number + 1 == usize::from(byte))
+                .cloned()
+        };
         let wanted = pairs
             .enumerate()
             .filter(|(_, pair)| *pair == (from, to))
             .map(|(slot, _)| slot);
         Some(Move {
-            slots: wanted.take(slots_max).collect(),
+            slots: wanted.collect(),
             from: node(*from)?,
             to: node(*to)?,
         })
+    }
+
+    /// Leaves out of a move what has changed its mind since: slots that belong elsewhere by now, or
+    /// all of them if one of the nodes does not answer any more.
+    pub fn revise_move(&self, planned: &mut Move) {
+        let order = self.pool.order.lock();
+        let [from, to] = [&planned.from, &planned.to];
+        let can = from.is_up() && to.is_up() && !from.is_gone() && !to.is_gone();
+        let pair = [from.number + 1, to.number + 1];
+        planned.slots.retain(|slot| {
+            let is = [order.placed[*slot], order.target[*slot]].map(usize::from);
+            can && is == pair
+        });
     }
 
     /// Moves slots whose blocks have been brought, unless they belong elsewhere by now.
@@ -419,6 +459,21 @@ impl Session {
             header.pool_changes.store(changes, Ordering::Release);
         }
     }
+}
+
+/// Whether a node can take over from another: one that answers is not given up for one that does
+/// not.
+fn can_stand_in(other: &Node, node: &Node) -> bool {
+    other.number != node.number && !other.is_draining() && (other.is_up() || !node.is_up())
+}
+
+/// Who gives blocks and takes them, by number + 1. Where others place the slots we move none.
+fn answering(nodes: &[Arc<Node>], order: &Order) -> [bool; NODES_MAX + 1] {
+    let mut answers = [false; NODES_MAX + 1];
+    for node in nodes.iter().filter(|node| node.is_up()) {
+        answers[node.number + 1] = order.given.is_none();
+    }
+    answers
 }
 
 /// Where each slot belongs by rendezvous hashing.

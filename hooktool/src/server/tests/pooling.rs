@@ -4,6 +4,7 @@ use grid::attach::Want;
 use grid::node::{NODES_MAX, NodeState, SLOTS};
 use grid::sync::Ordering;
 
+use super::super::pool::{Origin, Pool};
 use super::fake_node::FakeNode;
 use super::pushing::{held, leave_block};
 use super::stage::{Joined, Stage, converse, eventually};
@@ -115,6 +116,38 @@ fn what_cannot_be_done_is_refused_with_what_to_type() {
     let list = nodes(&stage);
     assert_eq!(list.len(), NODES_MAX);
     assert_eq!(list[0].slots, 16384, "who does not answer has no share");
+}
+
+#[test]
+fn who_answers_is_not_given_up_for_one_that_does_not() {
+    let (first, second) = (FakeNode::start(), FakeNode::start());
+    let stage = Stage::with_nodes(vec![first.addr(), second.addr()]);
+    let joined = stage.join();
+    let addr = second.addr();
+    let share = shares(&joined)[0];
+    assert!(share > 0 && share < SLOTS as u32);
+    drop(second);
+    eventually("it is known to be away", || {
+        nodes(&stage)[1].state == control::NodeState::Unreachable
+    });
+    refused(&stage, NodeOrder::Drain, first.addr(), "no other node");
+    refused(&stage, NodeOrder::Remove, first.addr(), "last node");
+    assert!(shares(&joined)[0] >= share, "its own share is its own");
+    carried_out(&stage, NodeOrder::Remove, addr);
+    assert_eq!(shares(&joined)[0], SLOTS as u32);
+}
+
+#[test]
+fn a_node_that_two_settings_bring_has_one_number() {
+    let (first, second) = (FakeNode::start(), FakeNode::start());
+    let brought = |by: &str| (first.addr(), Origin::Named(by.into()));
+    let pool = Pool::of(
+        &[second.addr()],
+        vec![brought("srv://a"), brought("srv://b")],
+    );
+    let nodes = pool.expect("a pool").nodes();
+    let shown: Vec<_> = nodes.iter().map(|node| node.shown.clone()).collect();
+    assert_eq!(shown, [second.addr().to_string(), first.addr().to_string()]);
 }
 
 #[test]
