@@ -96,7 +96,8 @@ pub fn parse(text: &str) -> Result<Integrity, BadQuantity> {
         "tag" => Ok(Integrity::Tag),
         "checksum" => Ok(Integrity::Checksum),
         _ => Err(BadQuantity {
-            means: "blocks prove themselves by a tag or a checksum".into(),
+            means: "blocks prove themselves by a tag or a checksum; --seal KEYFILE encrypts them"
+                .into(),
             write: "tag".into(),
         }),
     }
@@ -156,6 +157,8 @@ enum Trouble {
     Long,
     /// So many bytes of key.
     Short(usize),
+    /// So many hexadecimal digits, the last without its pair.
+    Odd(usize),
     /// Hardly any different bytes.
     Plain,
 }
@@ -190,6 +193,9 @@ fn content(path: &Path) -> Result<Vec<u8>, Trouble> {
 fn key_of(content: &[u8]) -> Result<SealKey, Trouble> {
     let text = content.trim_ascii();
     let is_hex = !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
+    if is_hex && !text.len().is_multiple_of(2) {
+        return Err(Trouble::Odd(text.len()));
+    }
     let key = match is_hex {
         true => from_hex(text),
         false => content.to_vec(),
@@ -207,7 +213,7 @@ fn key_of(content: &[u8]) -> Result<SealKey, Trouble> {
     Ok(SealKey(bytes))
 }
 
-/// Whole bytes of hexadecimal digits; an odd one is left out.
+/// The bytes of pairs of hexadecimal digits.
 fn from_hex(digits: &[u8]) -> Vec<u8> {
     let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0) as u8;
     let (pairs, _) = digits.as_chunks::<2>();
@@ -253,6 +259,11 @@ impl Trouble {
                 "a key has 32 random bytes or more, as they are or in hexadecimal digits",
                 make,
             ),
+            Self::Odd(digits) => (
+                format!("it holds {digits} hexadecimal digits"),
+                "two of them are a byte: one is missing, or was not copied",
+                format!("copy it whole, or make another:  {make}"),
+            ),
             Self::Plain => (
                 "it is not random".into(),
                 "it holds the same few bytes again and again: anybody can guess such a key",
@@ -296,6 +307,9 @@ mod tests {
         let digits = b"0123456789abcdef0123456789abcdef";
         assert_eq!(key_of(digits), Err(Trouble::Short(16)));
         assert_eq!(key_of(&[7; 64]), Err(Trouble::Plain));
+        let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        let cut = key_of(format!("{digits}0\n").as_bytes());
+        assert_eq!(cut, Err(Trouble::Odd(65)));
     }
 
     #[test]

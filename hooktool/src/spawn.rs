@@ -150,12 +150,23 @@ pub fn session_server() -> Result<(), Failure> {
         let _ = std::fs::write("/proc/self/comm", "hooktool");
         let _ = rustix::process::chdir("/");
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        no_core_file();
         server::serve(config, &mut ready)
     });
     if let Err(failure) = &outcome {
         ready.failed(failure);
     }
     outcome
+}
+
+/// Passwords and keys stay out of core files.
+fn no_core_file() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
 }
 
 fn read_config(file: OwnedFd) -> Result<ServeConfig, Failure> {
