@@ -114,17 +114,20 @@ fn a_file_that_somebody_may_write_waits_and_a_change_starts_anew() {
     let file = File::open(&scratch.0).unwrap();
     let (_, record) = record(&joined, &file);
     want(&joined, record, &file);
-    for _ in 0..15 {
+    let mut written = 0;
+    // For longer than a proof takes, and until somebody has looked twice, however busy the machine.
+    eventually("that it changed is told", || {
         writer.write_all(b"x").unwrap();
+        written += 1;
         std::thread::sleep(std::time::Duration::from_millis(100));
         assert_eq!(record.stamp().1, Trust::None, "it changes all the time");
-    }
+        written >= 15 && snapshot(&stage).proofs.changed_by_others > 0
+    });
     drop(writer);
     eventually("proved once it rests", || is_clean(&joined, record, &file));
-    assert_eq!(record.stamp().0.size, 10_015);
+    assert_eq!(record.stamp().0.size, 10_000 + written);
     let told = snapshot(&stage).proofs;
     assert_eq!(told.changed, 0, "the session has not written it");
-    assert!(told.changed_by_others > 0, "that it changed is told");
 }
 
 #[test]
