@@ -41,6 +41,7 @@ pub struct Fill {
 }
 
 /// Plans to see only what the kernel's read costs.
+#[inline(never)]
 pub fn watch(target: &Target) -> Plan {
     match plan(target) {
         Plan::Fill(start, fill) => Plan::Fill(start, Fill { count: 0, ..fill }),

@@ -333,7 +333,9 @@ fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan 
     }
 }
 
-/// The kernel's read, after which the blocks may be offered to the nodes.
+/// The kernel's read, after which the blocks may be offered to the nodes. Apart, because its plan
+/// does not belong on the stack of a read that is served.
+#[inline(never)]
 fn read_and_fill(member: Member, request: Request, word: Word, target: &Target) -> Plan {
     match target.is_direct {
         true => direct::read_and_fill(member, request, word, target),
