@@ -4,6 +4,7 @@
 //! the data, the nodes. It changes nothing but a temporary file in the directory it examines. Exit
 //! status 0, or 1 when a row says that nothing could be served here.
 
+mod cluster;
 mod files;
 mod machine;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::cli::DoctorArgs;
+use crate::config::NodeAddr;
 use crate::failure::{self, Failure};
 use crate::{nodes, probe, shim, viewer};
 
@@ -92,7 +94,7 @@ pub fn doctor(arguments: &DoctorArgs) -> Result<u8, Failure> {
     findings.push(driver());
     findings.extend(files::examine(&directory));
     for text in &arguments.node {
-        findings.push(node(text)?);
+        findings.extend(node(text)?);
     }
     for finding in &findings {
         if arguments.json {
@@ -134,7 +136,7 @@ fn driver() -> Finding {
     }
 }
 
-fn node(text: &str) -> Result<Finding, Failure> {
+fn node(text: &str) -> Result<Vec<Finding>, Failure> {
     let addr = nodes::parse(text).map_err(|bad| {
         Failure::usage(
             "--node: this is not the address of a node",
@@ -143,19 +145,25 @@ fn node(text: &str) -> Result<Finding, Failure> {
         )
     })?;
     let topic = "node";
-    Ok(match probe::node(&addr) {
+    let first = match probe::node(&addr) {
         Ok(None) => Finding::ok(topic, format!("{addr} is part of the hook server")),
         Ok(Some(rtt_us)) => {
             let found = format!("{addr} answers, round trip {rtt_us:.0} us");
             match probe::is_unbounded(&addr) {
-                Some(true) => {
+                // Of a cluster every master is asked.
+                Some(true) if !matches!(addr, NodeAddr::Cluster { .. }) => {
                     Finding::note(topic, format!("{found}, no limit of memory"), UNBOUNDED)
                 }
                 _ => Finding::ok(topic, found),
             }
         }
         Err(trouble) => Finding::bad(topic, trouble.what(&addr), trouble.fix(&addr)),
-    })
+    };
+    let mut findings = vec![first];
+    if findings[0].grade != Grade::Bad {
+        findings.extend(cluster::examine(&addr));
+    }
+    Ok(findings)
 }
 
 #[cfg(test)]

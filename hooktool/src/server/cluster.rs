@@ -6,6 +6,7 @@
 //! `prepare` takes the first look, `pool` has the nodes and the map. Blocks are never moved by us:
 //! resharding and failover are the cluster's. Nothing here decides who is a master.
 
+mod exam;
 mod topology;
 
 use std::sync::Arc;
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant};
 use grid::node::SLOTS;
 use parking_lot::{Condvar, Mutex};
 
+pub use self::exam::Exam;
 use self::topology::{Member, Topology};
 use super::client::{Client, NodeError, Target, Value};
 use super::nodes::Node;
 use super::pool::{Origin, Refusal};
 use super::session::Session;
-use crate::config::{NodeAddr, Secret};
+use crate::config::{NodeAddr, Secret, ServeConfig};
 
 /// Between two looks at a cluster that is well.
 const REST: Duration = Duration::from_secs(5);
@@ -36,6 +38,9 @@ const LIMIT: Duration = Duration::from_millis(500);
 
 /// Longest look: members that have not been asked by then are asked at the next one.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest wait of a start: `PATIENCE`, and the answer of the last member that was asked.
+const FIRST_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The cluster of a session.
 pub struct Cluster {
@@ -54,6 +59,26 @@ pub struct Cluster {
 
 /// A first look: what was found, to be brought into a session once there is one.
 pub struct Found(Topology);
+
+/// Asks the seeds, before there is a session. A start waits for that, but not for a resolver that
+/// takes its time, or for several members that say nothing.
+///
+/// # Errors
+///
+/// What the last of them answered, or did not.
+pub fn first_look(config: &ServeConfig) -> Result<Found, NodeError> {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let nodes = config.nodes.clone();
+    let ask = move || {
+        if let Some(cluster) = Cluster::of(&nodes) {
+            let _ = tell.send(cluster.look(&mut None, &cluster.seeds).map(Found));
+        }
+    };
+    let thread = std::thread::Builder::new().name("hook-meet".into());
+    thread.spawn(ask)?;
+    let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+    told.recv_timeout(FIRST_PATIENCE).unwrap_or_else(late)
+}
 
 impl Cluster {
     /// The cluster that the settings name, if they name one; nobody has been asked yet.
@@ -75,15 +100,6 @@ impl Cluster {
                 call: Condvar::new(),
             })
         })
-    }
-
-    /// Asks the seeds, before there is a session.
-    ///
-    /// # Errors
-    ///
-    /// What the last of them answered, or did not.
-    pub fn first_look(&self) -> Result<Found, NodeError> {
-        self.look(&mut None, &self.seeds).map(Found)
     }
 
     /// Nobody answers, or not as a cluster does.

@@ -60,11 +60,12 @@ use std::time::Duration;
 
 use self::client::NodeError;
 use self::cluster::Cluster;
+pub use self::cluster::Exam;
 use self::names::Names;
 use self::pool::Pool;
 use self::region::Plan;
 use self::session::Session;
-use crate::config::ServeConfig;
+use crate::config::{NodeAddr, ServeConfig};
 use crate::failure::Failure;
 use crate::nodes::WITHOUT_TLS;
 use crate::ready::ReadyPipe;
@@ -122,13 +123,32 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
     outcome.map_err(|_| broken())
 }
 
+/// Looks at a cluster as a session would use it (`doctor`).
+///
+/// # Errors
+///
+/// It cannot be used: what is wrong, and what to type.
+pub fn examine_cluster(addr: &NodeAddr) -> Result<Exam, (String, String)> {
+    let cluster = Cluster::of(std::slice::from_ref(addr));
+    let Some(cluster) = cluster else {
+        return Ok(Exam::default());
+    };
+    cluster.examine().map_err(|error| {
+        let why = error.to_string();
+        (
+            format!("cluster {}: {why}", cluster.shown),
+            cluster.fix(&why),
+        )
+    })
+}
+
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
     let (names, mut named) = Names::of(&config)?;
     let cluster = Cluster::of(&config.nodes);
     let found = match cluster
         .as_ref()
-        .map(|cluster| (cluster, cluster.first_look()))
+        .map(|cluster| (cluster, cluster::first_look(&config)))
     {
         Some((cluster, Err(error))) if config.require => {
             let fix = cluster.fix(&error.to_string());
