@@ -68,6 +68,7 @@ files, children that cannot be hooked (static, set-user-id, HOOKTOOL_DISABLED=1)
 const POOL: &str = "\
 Examples:
   hooktool node add 10.0.0.9:7420      a neighbour has memory to spare
+  hooktool node add - < FILE           one whose address has a password in it
   hooktool node drain 10.0.0.7:7420    before its host goes down for repair
   hooktool node list                   drained?
   hooktool node remove 10.0.0.7:7420
@@ -306,7 +307,7 @@ pub struct NodeListArgs {
 /// Arguments of `node add`, `drain` and `remove`.
 #[derive(Debug, Args)]
 pub struct NodeChangeArgs {
-    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE or srv://NAME
+    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE, srv://NAME; -: standard input
     #[arg(value_name = "ADDR")]
     pub addr: String,
     /// Session to change.

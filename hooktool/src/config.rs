@@ -297,6 +297,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl NodeAddr {
+    /// Host and port of a single server, however its address is written.
+    pub fn place(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Memnode { host, port } | Self::Redis { host, port, .. } => Some((host, *port)),
+            Self::Cluster { .. } | Self::Srv { .. } | Self::Embedded { .. } => None,
+        }
+    }
+}
+
 /// The address as it is shown everywhere (`stats`, `ps`, messages): never with a password.
 impl fmt::Display for NodeAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,11 +4,16 @@
 //! and refuses in words of its own. The list goes to standard output, what was done is said on
 //! standard error.
 
+use std::io::{BufRead, Read};
+
 use crate::cli::{NodeChangeArgs, NodeCommand, NodeListArgs};
 use crate::control::{NodeInfo, NodeOrder, NodeState, Request, Response};
 use crate::failure::{self, Failure};
 use crate::viewer::{self, json_line, line};
 use crate::{sessions, settings, sizes};
+
+/// Longest address that is read from standard input, in bytes.
+const ADDRESS_BYTES_MAX: u64 = 4096;
 
 /// Slots over which the files are spread.
 const SLOTS: u64 = grid::node::SLOTS as u64;
@@ -72,13 +77,32 @@ pub fn state_word(node: &NodeInfo) -> &'static str {
     }
 }
 
+/// An address from standard input: one with a password need not stand in the process list.
+fn read_address(verb: &str) -> Result<String, Failure> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(ADDRESS_BYTES_MAX);
+    let read = std::io::BufReader::new(read).read_line(&mut line);
+    match read {
+        Ok(_) if !line.trim().is_empty() => Ok(line),
+        Ok(_) | Err(_) => Err(Failure::usage(
+            format!("{verb} -: standard input has no line that could be read"),
+            "the address comes from there when a dash stands in its place",
+            format!("hooktool {verb} - < FILE   with a line such as redis://:PASSWORD@HOST:7420"),
+        )),
+    }
+}
+
 fn change(arguments: &NodeChangeArgs, order: NodeOrder) -> Result<u8, Failure> {
     let verb = match order {
         NodeOrder::Add => "node add",
         NodeOrder::Drain => "node drain",
         NodeOrder::Remove => "node remove",
     };
-    let addr = settings::node_of_argument(&arguments.addr, verb)?;
+    let typed = match arguments.addr.as_str() {
+        "-" => read_address(verb)?,
+        typed => typed.to_string(),
+    };
+    let addr = settings::node_of_argument(&typed, verb)?;
     let shown = addr.to_string();
     let whole = format!("{verb} {shown}");
     let mut found = sessions::select_one(arguments.select.name.as_deref(), &whole)?;
@@ -89,7 +113,9 @@ fn change(arguments: &NodeChangeArgs, order: NodeOrder) -> Result<u8, Failure> {
     };
     let done = match order {
         NodeOrder::Add => "is in: it has its share of the files as soon as it answers",
-        NodeOrder::Drain => "is drained: its share goes to the others; see:  hooktool node list",
+        NodeOrder::Drain => {
+            "is being drained: its share goes to the others; see:  hooktool node list"
+        }
         NodeOrder::Remove => "is out: its share has gone to the others",
     };
     failure::note(&format!("session {name}: node {shown} {done}"));

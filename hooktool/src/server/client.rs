@@ -397,6 +397,8 @@ pub struct Info {
     pub used_bytes: u64,
     /// Bytes it may use; 0: it does not say.
     pub max_bytes: u64,
+    /// It is one of a Redis Cluster.
+    pub is_member: bool,
 }
 
 impl Info {
@@ -414,6 +416,7 @@ impl Info {
             uptime_s: number("uptime_in_seconds"),
             used_bytes: number("used_memory").unwrap_or(0),
             max_bytes: number("maxmemory").unwrap_or(0),
+            is_member: number("cluster_enabled") == Some(1),
         }
     }
 
@@ -435,9 +438,11 @@ mod tests {
     #[test]
     fn info_is_read_and_a_restart_is_seen() {
         let text = "# Server\r\nrun_id:abc\r\nuptime_in_seconds:7\r\n\
-                    # Memory\r\nused_memory:10\r\nused_memory_rss:99\r\nmaxmemory:20\r\n";
+                    # Memory\r\nused_memory:10\r\nused_memory_rss:99\r\nmaxmemory:20\r\n\
+                    # Cluster\r\ncluster_enabled:1\r\n";
         let info = Info::parse(text);
         assert_eq!((info.used_bytes, info.max_bytes), (10, 20));
+        assert!(info.is_member);
         assert!(!info.is_restart_of(&info));
         assert!(
             Info {

@@ -152,6 +152,11 @@ impl Node {
         self.target.host == host && self.target.port == port
     }
 
+    /// Where it is reached, if it has been.
+    pub fn home(&self) -> Option<SocketAddr> {
+        self.home.lock().at
+    }
+
     /// Whether it gives its share away.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
@@ -194,12 +199,13 @@ impl Node {
         Some(format!("node {}: {trouble}", self.shown))
     }
 
-    /// What a user is to be told of a node that is of no use yet: what, what it means, what to
-    /// type.
-    pub fn complaint(&self) -> Option<String> {
-        let (state, why) = {
+    /// What a user is to be told of a node that is of no use yet, or of less than it could be: what,
+    /// what it means, what to type. `has_others`: other nodes have its share meanwhile.
+    pub fn complaint(&self, has_others: bool) -> Option<String> {
+        let (state, why, is_member) = {
             let health = self.health.lock();
-            (health.state, health.trouble.clone().unwrap_or_default())
+            let why = health.trouble.clone().unwrap_or_default();
+            (health.state, why, health.info.is_member)
         };
         let Target { host, port, .. } = &self.target;
         let shown = &self.shown;
@@ -207,8 +213,15 @@ impl Node {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         };
-        let until = "reads go to the disk until it answers";
+        let until = match has_others {
+            true => "others have its share until it answers",
+            false => "reads go to the disk until it answers",
+        };
         let (what, fix) = match state {
+            control::NodeState::Up if is_member && !self.is_of_a_name() => (
+                format!("{shown} is one of a cluster: it refuses the blocks of its other members"),
+                format!("name the cluster:  --node redis-cluster://{place}"),
+            ),
             control::NodeState::Up
             | control::NodeState::Slow
             | control::NodeState::Draining
@@ -384,12 +397,12 @@ mod tests {
         let (stopper, _) = super::super::embedded::stopper();
         let here = (target(), Some(stopper));
         let own = Node::new(0, 1, (own, Origin::Settings), here);
-        assert_eq!(own.complaint(), None);
+        assert_eq!(own.complaint(false), None);
         let other = NodeAddr::Memnode {
             host: "neighbour".into(),
             port: 7420,
         };
-        let told = Node::new(0, 1, (other, Origin::Settings), (target(), None)).complaint();
+        let told = Node::new(0, 1, (other, Origin::Settings), (target(), None)).complaint(false);
         assert!(told.is_some_and(|told| told.contains("neighbour:7420 has not answered yet")));
     }
 }

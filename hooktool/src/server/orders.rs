@@ -55,7 +55,7 @@ pub fn change(session: &Session, order: NodeOrder, addr: &NodeAddr) -> Response 
 }
 
 fn known(session: &Session, addr: &NodeAddr) -> Result<std::sync::Arc<Node>, Refusal> {
-    session.pool.find(&addr.to_string()).ok_or(Refusal::Unknown)
+    session.pool.find_at(addr).ok_or(Refusal::Unknown)
 }
 
 /// Waits until the node has answered or failed; what a user is to be told of it.
@@ -67,7 +67,18 @@ fn first_word(session: &Session, node: &Node) -> Option<String> {
         }
         std::thread::sleep(LOOK_PAUSE);
     }
-    node.complaint()
+    let nodes = session.pool.nodes();
+    let others = || nodes.iter().filter(|other| other.number != node.number);
+    let home = node.home();
+    if let Some(same) = others().find(|other| home.is_some() && other.home() == home) {
+        return Some(format!(
+            "node {} is the same server as {}: it has two shares now, and no more memory; let one \
+             go:  hooktool node remove {}",
+            node.shown, same.shown, node.shown
+        ));
+    }
+    let complaint = node.complaint(others().any(|other| other.is_up()));
+    complaint.map(|text| text.replace("  --node redis://", "  hooktool node add redis://"))
 }
 
 /// What was refused, what it means, and what to type.
@@ -78,7 +89,7 @@ fn explain(session: &Session, order: NodeOrder, addr: &NodeAddr, refusal: Refusa
     match refusal {
         Refusal::Known => refused(
             &format!("node {addr} is in session {name} already"),
-            "a node has one share of the files, however often it is named",
+            "a node has one share of the files, however often and in whatever way it is named",
             &list,
         ),
         Refusal::Full => refused(

@@ -138,6 +138,17 @@ impl Pool {
         nodes.find(|node| node.shown == shown).cloned()
     }
 
+    /// The one at this address, with or without `redis://` and a password.
+    pub fn find_at(&self, addr: &NodeAddr) -> Option<Arc<Node>> {
+        self.find(&addr.to_string()).or_else(|| {
+            let seats = self.seats.read();
+            let mut nodes = seats.iter().flatten();
+            nodes
+                .find(|node| addr.place().is_some() && node.addr.place() == addr.place())
+                .cloned()
+        })
+    }
+
     /// There is something to be moved, or nothing any more.
     pub fn wake_mover(&self) {
         if let Some(mover) = self.mover.get() {
@@ -191,25 +202,32 @@ fn no_node(addr: &NodeAddr) -> Failure {
 
 impl Session {
     /// Takes a node in. It gets its share when it has answered its first probe; one that was being
-    /// drained gets it back.
+    /// drained gets it back; one that does not answer is taken anew where the password is another.
     ///
     /// # Errors
     ///
     /// `Known`, `Full`, `Failed`.
     pub fn add_node(&self, addr: &NodeAddr, origin: Origin) -> Result<Arc<Node>, Refusal> {
-        if let Some(known) = self.pool.find(&addr.to_string()) {
-            if !known.is_draining.swap(false, Ordering::Relaxed) {
+        let known = self.pool.find_at(addr);
+        if let Some(known) = &known {
+            if known.is_draining.swap(false, Ordering::Relaxed) {
+                self.place_where_needed();
+                return Ok(Arc::clone(known));
+            }
+            if known.addr == *addr || known.is_up() || known.is_of_a_name() {
                 return Err(Refusal::Known);
             }
-            self.place_where_needed();
-            return Ok(known);
+            // It has not answered under the password it was given: here is another.
         }
-        if self.pool.nodes().len() >= NODES_MAX {
+        if known.is_none() && self.pool.nodes().len() >= NODES_MAX {
             return Err(Refusal::Full);
         }
         let place = place_of(addr).map_err(Refusal::Failed)?;
         let mut order = self.pool.order.lock();
-        if self.pool.find(&addr.to_string()).is_some() {
+        if let Some(known) = known {
+            self.dismiss(&known, &mut order)?;
+        }
+        if self.pool.find_at(addr).is_some() {
             return Err(Refusal::Known);
         }
         // The number that has been free the longest.
@@ -245,12 +263,16 @@ impl Session {
         if stands_alone && !node.is_of_a_name() {
             return Err(Refusal::Last);
         }
+        self.dismiss(node, &mut order)
+    }
+
+    fn dismiss(&self, node: &Node, order: &mut Order) -> Result<(), Refusal> {
         if node.is_gone.swap(true, Ordering::Relaxed) {
             return Err(Refusal::Unknown);
         }
         tracing::info!(node = %node.shown, "leaves the pool");
         self.pool.seats.write()[node.number] = None;
-        self.place_now(&mut order);
+        self.place_now(order);
         let generation = order.next();
         order.vacated[node.number] = generation;
         for domain in self.domains() {
@@ -258,8 +280,7 @@ impl Session {
             record.begin(generation, NodeState::Absent);
             domain.good_probes[node.number].store(0, Ordering::Relaxed);
         }
-        self.announce_change(&order);
-        drop(order);
+        self.announce_change(order);
         node.wake();
         Ok(())
     }

@@ -401,7 +401,8 @@ impl Session {
             .cluster
             .as_ref()
             .and_then(|cluster| cluster.complaint());
-        let of_nodes = nodes.iter().filter_map(|node| node.complaint());
+        let has_others = nodes.iter().any(|node| node.is_up());
+        let of_nodes = nodes.iter().filter_map(|node| node.complaint(has_others));
         let of_names = self.names.troubles();
         of_cluster
             .into_iter()

@@ -8,7 +8,7 @@ use super::super::pool::{Origin, Pool};
 use super::fake_node::FakeNode;
 use super::pushing::{held, leave_block};
 use super::stage::{Joined, Stage, converse, eventually};
-use crate::config::NodeAddr;
+use crate::config::{NodeAddr, Secret};
 use crate::control::{self, NodeInfo, NodeOrder, Request, Response};
 
 fn change(stage: &Stage, order: NodeOrder, addr: NodeAddr) -> Response {
@@ -135,6 +135,48 @@ fn who_answers_is_not_given_up_for_one_that_does_not() {
     assert!(shares(&joined)[0] >= share, "its own share is its own");
     carried_out(&stage, NodeOrder::Remove, addr);
     assert_eq!(shares(&joined)[0], SLOTS as u32);
+}
+
+#[test]
+fn a_node_is_its_host_and_port_however_it_is_written() {
+    let first = FakeNode::start();
+    let stage = Stage::with_nodes(vec![first.addr()]);
+    let as_redis = |port: u16| NodeAddr::Redis {
+        host: "127.0.0.1".into(),
+        port,
+        password: Some(Secret("pw".into())),
+    };
+    refused(&stage, NodeOrder::Add, as_redis(first.port), "already");
+    // The same server by another name.
+    let host = String::from("localhost");
+    let port = first.port;
+    match change(&stage, NodeOrder::Add, NodeAddr::Memnode { host, port }) {
+        Response::Node { trouble } => {
+            let trouble = trouble.expect("a word on it");
+            assert!(trouble.contains("same server as 127.0.0.1"), "{trouble}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // One that has not answered is given another password.
+    let shown = |stage: &Stage| -> Vec<String> {
+        let nodes = nodes(stage).into_iter();
+        nodes.map(|node| node.addr).skip(2).collect()
+    };
+    for (addr, expected) in [
+        (nobody(1), "127.0.0.1:1"),
+        (as_redis(1), "redis://127.0.0.1:1"),
+    ] {
+        match change(&stage, NodeOrder::Add, addr) {
+            Response::Node { trouble } => {
+                let trouble = trouble.expect("a word on it");
+                assert!(trouble.contains("others have its share"), "{trouble}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(shown(&stage), [expected]);
+    }
+    carried_out(&stage, NodeOrder::Remove, nobody(1));
+    assert_eq!(shown(&stage), [""; 0]);
 }
 
 #[test]
