@@ -1,5 +1,5 @@
-//! The rows of `doctor --node redis-cluster://...`: whether the cluster can be the pool, and what it
-//! would do to one.
+//! The rows of `doctor --node redis-cluster://...`: whether the cluster can be the pool, and what
+//! it would do to one.
 //!
 //! `doctor` calls it; the questions are `server::examine_cluster`'s. Nothing is changed.
 
@@ -36,7 +36,8 @@ fn rows(exam: &Exam, member: &str) -> Vec<Finding> {
             TOPIC,
             found,
             format!(
-                "{free} slots have no master, no block of them is kept:  redis-cli --cluster fix {member}"
+                "{free} slots have no master, no block of them is kept:  redis-cli \
+                 --cluster fix {member}"
             ),
         ),
     }];

@@ -50,8 +50,8 @@ const SULK: Duration = Duration::from_millis(250);
 /// Extents that are looked at in a pass: 16 TiB of the files of each region.
 const EXTENTS_MAX: u64 = 1 << 24;
 
-/// Extents that are noted in a pass, 24 bytes each. Where more lie in the slots that are to go, half
-/// of these slots wait for the next pass.
+/// Extents that are noted in a pass, 24 bytes each. Where more lie in the slots that are to go,
+/// half of these slots wait for the next pass.
 const NOTES_MAX: usize = 1 << 17;
 
 /// Slots on their way, all from one node to another.

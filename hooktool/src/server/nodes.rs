@@ -199,8 +199,8 @@ impl Node {
         Some(format!("node {}: {trouble}", self.shown))
     }
 
-    /// What a user is to be told of a node that is of no use yet, or of less than it could be: what,
-    /// what it means, what to type. `has_others`: other nodes have its share meanwhile.
+    /// What a user is to be told of a node that is of no use yet, or of less than it could be:
+    /// what, what it means, what to type. `has_others`: other nodes have its share meanwhile.
     pub fn complaint(&self, has_others: bool) -> Option<String> {
         let (state, why, is_member) = {
             let health = self.health.lock();
