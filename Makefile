@@ -74,6 +74,12 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	tests/pg_regress.sh
 	RAMGRID_KILL_ROUNDS=500 \
 	    $(CARGO) test --release --locked -p ramgrid-tests --test deaths -- rounds::
+	@for round in $$(seq $${ROUNDS:-20}); do \
+	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "torture: RAMGRID_SEED=$$seed"; \
+	    RAMGRID_SEED=$$seed RAMGRID_POOL_STEPS=60 \
+	        $(CARGO) test -q --release --locked -p ramgrid-tests --test deaths -- shuffle:: \
+	        || { echo "torture: shuffle failed with RAMGRID_SEED=$$seed"; exit 1; }; \
+	done
 	RAMGRID_MODEL_ITERATIONS=60000 \
 	    $(CARGO) test --release --locked -p ramgrid-grid --features model --test model -- --nocapture
 	RAMGRID_MODEL_ITERATIONS=60000 \

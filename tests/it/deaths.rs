@@ -17,3 +17,5 @@ mod node;
 mod pool;
 #[path = "deaths/rounds.rs"]
 mod rounds;
+#[path = "deaths/shuffle.rs"]
+mod shuffle;

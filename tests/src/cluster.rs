@@ -119,6 +119,16 @@ impl Cluster {
         });
     }
 
+    /// Waits until every slot has a master that lives, by what all members that live say.
+    pub fn wait_covered(&self) {
+        wait_until("every slot has a master", || {
+            self.living().all(|nth| {
+                let info = self.text(nth, &["CLUSTER", "INFO"]);
+                info.contains("cluster_slots_ok:16384")
+            })
+        });
+    }
+
     /// The `--node` of this cluster: one seed, with the password.
     pub fn address(&self) -> String {
         format!("redis-cluster://:{PASSWORD}@{}", self.members[0].addr)
