@@ -343,7 +343,6 @@ pub struct DoctorArgs {
         env = "HOOKTOOL_NODE",
         hide_env_values = true
     )]
-    #[arg(value_delimiter = ',')]
     pub node: Vec<String>,
     /// Directory of the data [default: the current one]
     #[arg(value_name = "DIR")]

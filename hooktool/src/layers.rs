@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::SettingArgs;
 use crate::failure::{Failure, Kind};
-use crate::globs;
+use crate::{globs, nodes};
 
 /// Read when `--config` and `HOOKTOOL_CONFIG` name no other.
 pub const CONFIG_PATH_DEFAULT: &str = "/etc/ramgrid/hooktool.toml";
@@ -183,10 +183,10 @@ impl fmt::Display for Origin {
 }
 
 fn as_list(key: &str, text: &str) -> Vec<String> {
-    if LIST_KEYS.contains(&key) {
-        globs::split_list(text)
-    } else {
-        vec![text.to_string()]
+    match key {
+        "node" => nodes::split_list(text),
+        _ if LIST_KEYS.contains(&key) => globs::split_list(text),
+        _ => vec![text.to_string()],
     }
 }
 
@@ -357,6 +357,17 @@ mod tests {
         );
         assert!(matches!(layers.texts("mode").unwrap().1, Origin::File(_)));
         assert!(layers.texts("fill").is_none());
+    }
+
+    #[test]
+    fn a_variable_may_name_a_cluster_by_several_members() {
+        let cluster = "redis-cluster://:pw@a:1,b:2";
+        assert_eq!(as_list("node", cluster), [cluster]);
+        assert_eq!(as_list("node", "a:1,b:2"), ["a:1", "b:2"]);
+        assert_eq!(
+            as_list("own", "/a/{b,c}/**,/d/**"),
+            ["/a/{b,c}/**", "/d/**"]
+        );
     }
 
     #[test]

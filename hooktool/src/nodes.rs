@@ -199,6 +199,23 @@ fn host_port(text: &str, port_default: u16) -> Result<(String, u16), BadQuantity
     Ok((host.to_string(), port))
 }
 
+/// Splits a list of addresses at its commas. Those behind the first member of a cluster are further
+/// members of it: a cluster is the whole pool of a session, so nothing else can follow.
+pub fn split_list(text: &str) -> Vec<String> {
+    let mut nodes: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match nodes.last_mut() {
+            Some(last) if last.starts_with("redis-cluster://") && !part.contains("://") => {
+                last.push(',');
+                last.push_str(part.trim());
+            }
+            _ => nodes.push(part.trim().to_string()),
+        }
+    }
+    nodes.retain(|node| !node.is_empty());
+    nodes
+}
+
 /// Whether this can be the name or the address of a host: what others say is one (a cluster, a name
 /// server) is shown on terminals, too.
 pub fn is_host(text: &str) -> bool {
@@ -324,6 +341,18 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(shown("rediss://host:1").contains("TLS to nodes is not built yet; lay a tunnel"));
+    }
+
+    #[test]
+    fn a_list_of_addresses_leaves_a_cluster_whole() {
+        assert_eq!(split_list("a:1, b:2,"), ["a:1", "b:2"]);
+        let cluster = "redis-cluster://:p,w@a:1,b:2";
+        assert_eq!(split_list(cluster), [cluster]);
+        assert_eq!(
+            split_list(&format!("{cluster}, srv://c")),
+            [cluster, "srv://c"]
+        );
+        assert_eq!(split_list(" ,"), [""; 0]);
     }
 
     #[test]

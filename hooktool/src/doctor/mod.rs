@@ -93,8 +93,12 @@ pub fn doctor(arguments: &DoctorArgs) -> Result<u8, Failure> {
     let mut findings = machine::examine();
     findings.push(driver());
     findings.extend(files::examine(&directory));
-    for text in &arguments.node {
-        findings.extend(node(text)?);
+    for text in arguments
+        .node
+        .iter()
+        .flat_map(|text| nodes::split_list(text))
+    {
+        findings.extend(node(&text)?);
     }
     for finding in &findings {
         if arguments.json {
