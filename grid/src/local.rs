@@ -8,7 +8,9 @@
 //!  | seq   | dev   | ino   | birth | page  | epoch | version | used   |
 //!  +-------+-------+-------+-------+-------+-------+---------+--------+
 //!   seq:  count << 16 | owner << 1 | busy      (rule S2: even and unchanged around the copy)
-//!   used: not 0 since a reader found it; a filler of a full set takes one that nobody has found
+//!   used: 0 nobody has found it yet, 1 a reader has, 2 read ahead and not wanted yet. A filler of
+//!         a full set takes one that is 0; a page that was read ahead becomes 0 when it is read: it
+//!         has done its service, and must not be taken before
 //!  set = 4 tags; sets beyond `active` are out of use (their content may be punched)
 //! ```
 //!
@@ -41,6 +43,20 @@ pub struct Tag {
 
 #[cfg(not(feature = "model"))]
 const _: () = assert!(size_of::<Tag>() == 64);
+
+/// Why a page is put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was read, again and again.
+    Wanted,
+    /// It is about to be read, once.
+    Ahead,
+}
+
+/// Values of `used`.
+const UNUSED: u64 = 0;
+const USED: u64 = 1;
+const AWAITED: u64 = 2;
 
 /// Which page, under which versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +156,10 @@ impl Local<'_> {
             if seq & BUSY != 0 || tag.key() != key {
                 return None;
             }
-            if tag.used.load(Ordering::Relaxed) == 0 {
-                tag.used.store(1, Ordering::Relaxed);
+            match tag.used.load(Ordering::Relaxed) {
+                UNUSED => tag.used.store(USED, Ordering::Relaxed),
+                AWAITED => tag.used.store(UNUSED, Ordering::Relaxed),
+                _ => {}
             }
             Some(Hit { slot, seq })
         })
@@ -164,14 +182,14 @@ impl Local<'_> {
             held.ident == key.ident && held.page == key.page
         };
         let is_empty = |way: &usize| set[*way].key().ident == FileIdent::default();
-        let is_unused = |way: &usize| set[*way].used.load(Ordering::Relaxed) == 0;
+        let is_unused = |way: &usize| set[*way].used.load(Ordering::Relaxed) == UNUSED;
         let way = ways()
             .find(is_older)
             .or_else(|| ways().find(is_empty))
             .or_else(|| ways().find(is_unused))
             .unwrap_or_else(|| {
                 for tag in set {
-                    tag.used.store(0, Ordering::Relaxed);
+                    tag.used.store(UNUSED, Ordering::Relaxed);
                 }
                 start
             });
@@ -185,6 +203,7 @@ impl Local<'_> {
         file_hash: u64,
         key: PageKey,
         owner: u16,
+        why: Why,
         copy_in: impl FnOnce(usize),
     ) -> bool {
         let Some(first) = self.set(file_hash, key.page) else {
@@ -198,7 +217,11 @@ impl Local<'_> {
         }
         fence(Ordering::SeqCst);
         tag.set_key(key);
-        tag.used.store(0, Ordering::Relaxed);
+        let used = match why {
+            Why::Wanted => UNUSED,
+            Why::Ahead => AWAITED,
+        };
+        tag.used.store(used, Ordering::Relaxed);
         copy_in(slot);
         tag.release(seq);
         true
@@ -272,7 +295,7 @@ mod tests {
             epoch: 4,
             version: 5,
         };
-        assert!(local.fill(ident.hash(), key, 3, |_| ()));
+        assert!(local.fill(ident.hash(), key, 3, Why::Wanted, |_| ()));
         let hit = local.find(ident.hash(), key).expect("filled");
         assert!(local.is_unchanged(hit));
         assert!(
@@ -284,7 +307,7 @@ mod tests {
         assert!(!local.is_unchanged(hit));
         assert!(local.find(ident.hash(), key).is_none());
         active.store(0, Ordering::Relaxed);
-        assert!(!local.fill(ident.hash(), key, 3, |_| ()));
+        assert!(!local.fill(ident.hash(), key, 3, Why::Wanted, |_| ()));
     }
 
     #[test]
@@ -308,13 +331,43 @@ mod tests {
         };
         let finds = |page| local.find(ident.hash(), nth(page)).is_some();
         for page in [0, 4, 8, 12] {
-            assert!(local.fill(ident.hash(), nth(page), 1, |_| ()));
+            assert!(local.fill(ident.hash(), nth(page), 1, Why::Wanted, |_| ()));
         }
         assert!([0, 4, 12].into_iter().all(finds), "room for all of them");
-        assert!(local.fill(ident.hash(), nth(16), 1, |_| ()));
+        assert!(local.fill(ident.hash(), nth(16), 1, Why::Wanted, |_| ()));
         assert!(!finds(8) && [0, 4, 12, 16].into_iter().all(finds));
-        assert!(local.fill(ident.hash(), nth(20), 1, |_| ()));
+        assert!(local.fill(ident.hash(), nth(20), 1, Why::Wanted, |_| ()));
         assert!(finds(20), "one of the four had to go");
+    }
+
+    #[test]
+    fn what_was_read_ahead_stays_until_it_is_read_and_goes_first_then() {
+        let tags: Vec<Tag> = (0..WAYS).map(|_| Tag::empty()).collect();
+        let active = AtomicU64::new(1);
+        let local = Local {
+            tags: &tags,
+            active: &active,
+        };
+        let ident = FileIdent {
+            dev: 1,
+            ino: 2,
+            birth_ns: 3,
+        };
+        let nth = |page| PageKey {
+            ident,
+            page,
+            epoch: 0,
+            version: 0,
+        };
+        let fill = |page, why| assert!(local.fill(ident.hash(), nth(page), 1, why, |_| ()));
+        let finds = |page| local.find(ident.hash(), nth(page)).is_some();
+        [0, 4].into_iter().for_each(|page| fill(page, Why::Wanted));
+        [8, 12].into_iter().for_each(|page| fill(page, Why::Ahead));
+        assert!(finds(0));
+        fill(16, Why::Ahead);
+        assert!(!finds(4) && finds(8), "4 was the only one to spare");
+        fill(20, Why::Ahead);
+        assert!(!finds(8) && [0, 12, 16, 20].into_iter().all(finds));
     }
 
     #[test]

@@ -198,17 +198,18 @@ pub struct Run(&'static AtomicU64);
 static RUNS: [AtomicU64; DESCRIPTORS] = [const { AtomicU64::new(0) }; DESCRIPTORS];
 
 /// Reads in sequence that make a run.
-const RUN_READS: u64 = 8;
+pub const RUN_READS: u64 = 8;
 
 impl Run {
-    /// Notes a read. True: it goes on where a run of reads ended.
-    pub fn step(&self, offset: u64, len: u64) -> bool {
+    /// Notes a read. How many reads in sequence it goes on from, up to 15 and itself among them.
+    pub fn step(&self, offset: u64, len: u64) -> u64 {
         let word = self.0.load(Ordering::Relaxed);
         let goes_on = word >> 20 == offset;
         let reads = if goes_on { (word >> 16 & 0xF) + 1 } else { 0 };
-        let next = (offset + len) << 20 | reads.min(15) << 16 | word & 0xFFFF;
+        let reads = reads.min(15);
+        let next = (offset + len) << 20 | reads << 16 | word & 0xFFFF;
         self.0.store(next, Ordering::Relaxed);
-        reads >= RUN_READS
+        reads
     }
 
     /// After the kernel's read of `len` bytes, for which the device was made to read `brought`:

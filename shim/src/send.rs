@@ -30,7 +30,7 @@ use crate::sys::socket::{is_stream, send_on};
 use crate::{classify, sys, trace};
 
 /// Bytes put together and sent at a time; no piece crosses a multiple of it.
-const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 128 * 1024;
 /// Bytes of one call that are offered to the nodes.
 const OFFER_BYTES_MAX: u64 = 1 << 20;
 /// The most that one call of the kernel's sends.

@@ -6,7 +6,7 @@ use grid::chain::Begun;
 use grid::files::{OWNED, RecordRef, Stamp, Trust};
 use grid::ident::block_hash;
 use grid::index::Held;
-use grid::local::PageKey;
+use grid::local::{PageKey, Why};
 use grid::ops::{Op, Span};
 use grid::reap;
 use grid::refresh::Refresh;
@@ -274,7 +274,9 @@ impl World {
         };
         let (file, page) = (place.file, place.page);
         self.local()
-            .fill(place.hash, key, owner, |slot| self.copy_in(slot, content));
+            .fill(place.hash, key, owner, Why::Wanted, |slot| {
+                self.copy_in(slot, content)
+            });
         self.node_set(
             NodeKey {
                 file,

@@ -189,7 +189,7 @@ mod tests {
     use std::time::Instant;
 
     use grid::ident::FileIdent;
-    use grid::local::PageKey;
+    use grid::local::{PageKey, Why};
 
     use super::super::domain::Credentials;
     use super::super::region::{self, Plan};
@@ -234,7 +234,8 @@ mod tests {
             epoch: 1,
             version: 1,
         };
-        let filled = (0..10_000).filter(|page| local.fill(ident.hash(), key(*page), 1, |_| ()));
+        let filled =
+            (0..10_000).filter(|page| local.fill(ident.hash(), key(*page), 1, Why::Wanted, |_| ()));
         assert!(filled.count() > 0);
         domain
             .region

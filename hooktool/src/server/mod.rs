@@ -39,6 +39,7 @@ mod nodes;
 mod orders;
 mod pool;
 mod pressure;
+mod promotion;
 mod proofs;
 mod reap;
 mod region;

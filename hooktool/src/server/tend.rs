@@ -17,6 +17,7 @@ use super::domain::Domain;
 use super::growth::Growth;
 use super::life::Life;
 use super::pressure::{Felt, Pressure};
+use super::promotion::Pace;
 use super::region::{DEADLINE_US_FIRST, TOKENS_UNLIMITED};
 use super::session::{self, Session};
 use super::{cluster, stats, sys};
@@ -49,8 +50,8 @@ pub struct Clock {
     devices_idle: bool,
     growth: Growth,
     cooling: Vec<Cooling>,
-    /// Fractions of a promotion token that were granted and could not be written, by domain.
-    promote_rest: Vec<f64>,
+    /// How fast each domain may promote.
+    promotions: Vec<Pace>,
     /// Domains that have a drain.
     drained: usize,
     ticks: u64,
@@ -66,7 +67,7 @@ impl Clock {
             devices_idle: false,
             growth,
             cooling: Vec::new(),
-            promote_rest: Vec::new(),
+            promotions: Vec::new(),
             drained: session.domains().len(),
             ticks: 0,
         }
@@ -127,13 +128,13 @@ impl Clock {
         }
         let felt = self.pressure.feel(Instant::now());
         self.cooling.resize_with(domains.len(), Cooling::default);
-        self.promote_rest.resize(domains.len(), 0.0);
+        self.promotions.resize_with(domains.len(), Pace::default);
         for (number, domain) in domains.iter().enumerate() {
             let header = domain.region.header();
             show(header, felt);
             adapt_deadline(header);
             grant_fills(session, domain);
-            self.grant_promotions(header, number, felt);
+            self.grant_promotions(domain, number, felt);
             self.cooling[number].tick(domain);
             if !session.plan.local_is_fixed {
                 self.growth.tend(number, domain, felt.memory_is_short);
@@ -142,25 +143,14 @@ impl Clock {
     }
 
     /// Grants reads that bring blocks back into the page cache: a share of what the device can do.
-    fn grant_promotions(&mut self, header: &Header, number: usize, felt: Felt) {
-        let disk_ns = header.disk_ns.load(Ordering::Relaxed);
-        if disk_ns == 0 || felt.memory_is_short {
-            header.promote_tokens.store(0, Ordering::Relaxed);
-            return;
-        }
-        let share = if self.devices_idle {
-            PROMOTE_SHARE_IDLE
-        } else {
-            PROMOTE_SHARE
+    fn grant_promotions(&mut self, domain: &Domain, number: usize, felt: Felt) {
+        let share = match self.devices_idle {
+            true => PROMOTE_SHARE_IDLE,
+            false => PROMOTE_SHARE,
         };
-        let reads_per_s = 1e9 / disk_ns as f64 * share;
-        let granted = reads_per_s / TICKS_PER_S as f64 + self.promote_rest[number];
-        self.promote_rest[number] = granted.fract();
-        let most = (reads_per_s as u64).max(1);
-        if header.promote_tokens.load(Ordering::Relaxed) < most {
-            header
-                .promote_tokens
-                .fetch_add(granted as u64, Ordering::Relaxed);
+        match felt.memory_is_short {
+            true => self.promotions[number].forbid(domain),
+            false => self.promotions[number].grant(domain, share),
         }
     }
 }

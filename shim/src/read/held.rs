@@ -13,7 +13,7 @@ use grid::refresh::Refresh;
 use super::fill::{HOPE_NS, first_refresh, is_worth_it, offer};
 use super::target::Target;
 use super::{Request, account, local, remote, to_ns, verify};
-use crate::fdtable::{self, Word};
+use crate::fdtable::{self, RUN_READS, Word};
 use crate::session::Member;
 use crate::{classify, governor, sys};
 
@@ -33,11 +33,11 @@ pub enum Miss {
 /// Why not: then the buffers hold nothing of use.
 #[inline(never)]
 pub fn bytes(member: Member, request: Request, word: Word) -> Result<usize, Miss> {
-    let target = Target::find(member, request, word).map_err(Miss::Bypass)?;
+    let mut target = Target::find(member, request, word).map_err(Miss::Bypass)?;
     if member.header().is_on(switch::OBSERVE) {
         return Err(Miss::Bypass(Bypass::Observe));
     }
-    serve(member, request, word, &target).map(|served| served as usize)
+    serve(member, request, word, &mut target).map(|served| served as usize)
 }
 
 /// Steps 3 to 6 of a read: from the local cache, else from a node, unless the kernel has the bytes
@@ -48,10 +48,15 @@ pub fn bytes(member: Member, request: Request, word: Word) -> Result<usize, Miss
 ///
 /// Why the read is the kernel's: `NotHeld`, `NoNode`, `Sequential`, `Resident`, or a failure.
 #[inline]
-pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> Result<isize, Miss> {
+pub fn serve(
+    member: Member,
+    request: Request,
+    word: Word,
+    target: &mut Target,
+) -> Result<isize, Miss> {
     let header = member.header();
     let start = sys::ticks();
-    let in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
+    let reads_in_sequence = fdtable::run(request.fd).step(target.offset, target.len);
     if let Some(served) = local::serve(member, request, target) {
         target.count_hit(member, Counter::HitsLocal, served);
         if governor::looks_closer(start) {
@@ -63,20 +68,27 @@ pub fn serve(member: Member, request: Request, word: Word, target: &Target) -> R
         return Ok(served);
     }
     target.held_by_node(member).map_err(Miss::Bypass)?;
-    if in_sequence && !target.is_direct && !header.is_on(switch::FILL_ALWAYS) {
+    if reads_in_sequence >= RUN_READS && !target.is_direct && !header.is_on(switch::FILL_ALWAYS) {
         // Readahead brings many blocks with one read of the device: no round trip beats that.
         return Err(Miss::Bypass(Bypass::Sequential));
     }
     if target.is_resident(member, request) {
         return Err(Miss::Bypass(Bypass::Resident));
     }
-    match remote::serve(member, request, target) {
+    let wanted = target.count;
+    if target.offset == 0 || reads_in_sequence > 0 {
+        target.reach_ahead(member);
+    }
+    let fetched = target.count;
+    let answer = remote::serve(member, request, target, wanted);
+    target.count = wanted;
+    match answer {
         Ok(served) => {
             let took_ns = to_ns(member, sys::ticks().wrapping_sub(start));
             target.count_hit(member, Counter::HitsRemote, served);
             if let Some(counters) = member.counters() {
                 counters.remote_latency.record(took_ns);
-                counters.add(Counter::BlocksRemote, u64::from(target.count));
+                counters.add(Counter::BlocksRemote, u64::from(fetched));
             }
             let saved_ns = governor::remote_hit_saved_ns(took_ns, header.disk_alone_ns());
             if governor::doubts(start, took_ns, header.disk_ns()) {

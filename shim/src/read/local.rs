@@ -6,7 +6,7 @@
 //! have been proved writable (`ProvedPages`); the source lies in the region by construction.
 #![allow(unsafe_code)]
 
-use grid::local::{Hit, PAGE_BYTES, PageKey};
+use grid::local::{Hit, PAGE_BYTES, PageKey, Why};
 use grid::sync::Ordering;
 
 use super::Request;
@@ -96,7 +96,7 @@ fn copy(member: Member, request: Request, offset: u64, first: u64, hits: &[Optio
 ///
 /// # Safety
 /// `content` must be readable for the block's length.
-pub unsafe fn keep(member: Member, target: &Target, block: u64, content: *const u8) {
+pub unsafe fn keep(member: Member, target: &Target, block: u64, why: Why, content: *const u8) {
     let header = member.header();
     let Some(slot) = member.slot else { return };
     header.local_wanted.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +109,7 @@ pub unsafe fn keep(member: Member, target: &Target, block: u64, content: *const 
         member
             .region()
             .local()
-            .fill(target.hash, key(target, page), slot, |place| {
+            .fill(target.hash, key(target, page), slot, why, |place| {
                 // SAFETY: `place` is a content page of the region, `content` has a page at `nth`.
                 unsafe {
                     let from = content.add(nth as usize * PAGE_BYTES);

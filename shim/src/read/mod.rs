@@ -274,7 +274,7 @@ fn consult(request: Request, word: Word) -> Plan {
         Ok(_) if member.header().is_on(switch::OBSERVE) => {
             Plan::Observed(sys::ticks(), sys::device_bytes(), Bypass::Observe)
         }
-        Ok(target) => serve(member, request, word, &target),
+        Ok(mut target) => serve(member, request, word, &mut target),
         Err(Bypass::Unproved | Bypass::WriteInFlight) if member.header().is_on(switch::OBSERVE) => {
             let why = Bypass::ObserveUnproved;
             Plan::Observed(sys::ticks(), sys::device_bytes(), why)
@@ -299,7 +299,7 @@ fn consult(request: Request, word: Word) -> Plan {
     }
 }
 
-fn serve(member: Member, request: Request, word: Word, target: &Target) -> Plan {
+fn serve(member: Member, request: Request, word: Word, target: &mut Target) -> Plan {
     match held::serve(member, request, word, target) {
         Ok(served) => Plan::Served(served),
         Err(Miss::Bypass(reason)) => {

@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use grid::header::switch;
+use grid::local::Why;
 use grid::names::{Counter, Fallback};
 use grid::node::NodeRecord;
 use grid::sync::Ordering;
@@ -31,8 +32,14 @@ const PROMOTE_BYTES: u64 = 128 * 1024;
 /// Heat at which a block is worth keeping locally or promoting: it was fetched before.
 const HOT: u32 = 1;
 
-/// Fetches, proves and delivers.
-pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize, Fallback> {
+/// Fetches, proves and delivers. Of the target's blocks the read wants the first `wanted`; what
+/// was fetched ahead is kept in the local cache.
+pub fn serve(
+    member: Member,
+    request: Request,
+    target: &Target,
+    wanted: u32,
+) -> Result<isize, Fallback> {
     if session::is_shared_memory_child() {
         return Err(Fallback::NoSocket);
     }
@@ -62,7 +69,13 @@ pub fn serve(member: Member, request: Request, target: &Target) -> Result<isize,
         return Err(Fallback::Changed);
     }
     deliver(request, target, connection.buffer, &payloads);
-    keep_or_promote(member, request, target, connection.buffer, &payloads);
+    keep_or_promote(
+        member,
+        request,
+        (target, wanted),
+        connection.buffer,
+        &payloads,
+    );
     Ok(target.len as isize)
 }
 
@@ -271,24 +284,27 @@ fn deliver(request: Request, target: &Target, from: *const u8, payloads: &Payloa
 fn keep_or_promote(
     member: Member,
     request: Request,
-    target: &Target,
+    (target, wanted): (&Target, u32),
     from: *const u8,
     payloads: &Payloads,
 ) {
     let header = member.header();
     let index = member.region().index();
     for ((block, version), offset) in target.blocks().zip(payloads) {
+        let is_ahead = block - target.first >= u64::from(wanted);
         let held = target.held(block, version);
-        if index.heat(held).unwrap_or(0) < HOT {
+        if !is_ahead && index.heat(held).unwrap_or(0) < HOT {
             index.set_heat(held, HOT);
             continue;
         }
+        let why = if is_ahead { Why::Ahead } else { Why::Wanted };
         // SAFETY: the payload of a proved block lies in the locked receive buffer.
         unsafe {
             let content = from.add(*offset as usize + wire::HEADER_BYTES);
-            local::keep(member, target, block, content);
+            local::keep(member, target, block, why, content);
         }
-        if header.is_on(switch::PROMOTE)
+        if !is_ahead
+            && header.is_on(switch::PROMOTE)
             && !header.is_on(switch::FILL_ALWAYS)
             && !target.is_direct
             && grid::header::Header::take_token(&header.promote_tokens)

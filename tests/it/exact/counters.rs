@@ -13,6 +13,7 @@ use serde_json::json;
 
 both_modes!(
     remote_hits_agree_with_the_node,
+    one_round_trip_for_several_large_reads,
     off_and_on,
     flush,
     observe,
@@ -105,6 +106,38 @@ fn remote_hits_agree_with_the_node(mode: Mode) {
     );
     puppets.end();
     hooked.final_stats().must_have_hits();
+}
+
+/// A file that is read in sequence by large reads, and does not fit into the local cache: the first
+/// read of 128 KiB takes the other three along, which are then served locally. What is
+/// written meanwhile is seen.
+fn one_round_trip_for_several_large_reads(mode: Mode) {
+    const SIZE: usize = 6 << 20;
+    const READ: usize = 32 << 10;
+    let bed = Bed::new("ahead", mode);
+    let mut content = noise(5, SIZE);
+    bed.write("file", &content);
+    let hooked = bed.hooked().flag("--local", "1MiB");
+    let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(&bed, 1)));
+    puppets.done(0, "open", &json!(["f", "file", "w"]));
+    let mut before = (0, 0);
+    wait_until("most of a pass is served by reads ahead", || {
+        let changed = 3 * READ + 7;
+        content[changed] ^= 0x55;
+        let byte = to_hex(&content[changed..=changed]);
+        puppets.done(0, "pwrite", &json!(["f", changed, byte]));
+        let got = puppets.read(0, "sweep", &json!(["f", 0, SIZE, READ]));
+        assert!(got == content, "wrong bytes");
+        let Some(stats) = hooked.stats() else {
+            return false;
+        };
+        let now = (stats.count("hits_local"), stats.count("hits_remote"));
+        let (local, remote) = (now.0 - before.0, now.1 - before.1);
+        before = now;
+        let reads = (SIZE / READ) as u64;
+        remote > 0 && local + remote > reads * 3 / 4 && local > 2 * remote
+    });
+    puppets.end();
 }
 
 /// `hooktool off` stops service, `hooktool on` brings it back; the bytes are right throughout.
