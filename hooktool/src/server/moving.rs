@@ -45,7 +45,7 @@ const REST: u32 = 3;
 const IDLE: Duration = Duration::from_secs(1);
 
 /// After a failure of the node that takes blocks: its keeper finds out how it is.
-const SULK: Duration = Duration::from_millis(250);
+const SULK: Duration = Duration::from_secs(1);
 
 /// Extents that are looked at in a pass: 16 TiB of the files of each region.
 const EXTENTS_MAX: u64 = 1 << 24;

@@ -37,9 +37,19 @@ fn serve_again(postgres: &Postgres, hooked: &Hooked<'_>) {
     });
 }
 
+/// What `hooktool doctor` says of the cluster, in one text.
+fn examined(bed: &Bed, cluster: &Cluster) -> String {
+    let addr = cluster.address();
+    run(&mut bed.hooktool(&["doctor", "--node", addr.as_str()])).text()
+}
+
 fn slots_move_and_masters_die(mode: Mode) {
     let bed = Bed::new("cluster", mode);
     let mut cluster = Cluster::start(&bed, 3, 1, "64mb");
+    let told = examined(&bed, &cluster);
+    let well = "ok   cluster      3 masters have 16384 of 16384 slots; Redis ";
+    assert!(told.contains(well), "{told}");
+    assert!(!told.contains("note cluster"), "{told}");
     let mut postgres = Postgres::init(&bed, true);
     let hooked = bed.hooked().flag("--node", cluster.address());
     let hooked = hooked.flag("--local", "0");
