@@ -90,6 +90,7 @@ torture: ## the random models with fresh seeds until one fails or ROUNDS (defaul
 	RAMGRID_RELAY_MESSAGES=1000000 RAMGRID_RELAY_OUTAGE_S=60 \
 	    $(CARGO) test --release --locked -p ramgrid-hooktool --test relay
 	RAMGRID_BUS_ECHOES=140000 $(MAKE) test-python
+	SECONDS_EACH=900 $(MAKE) fuzz
 
 # Sanitizers are options of nightly compilers; RUSTC_BOOTSTRAP=1 lets a stable one take them, too.
 fuzz: ## parsers, envelope and store, SECONDS_EACH (default 60) each; any toolchain, and g++
