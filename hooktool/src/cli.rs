@@ -43,7 +43,7 @@ the disk until it is there. `hooktool ps` says so.
 Every setting is also a variable (--fill-rate is HOOKTOOL_FILL_RATE, which keeps a password off
 the command line: HOOKTOOL_NODE) and a line of the settings file (fill_rate = \"50MiB/s\"). The
 flag wins, then the variable, then the file. A password is written as in a URL: %40 is @.
-hooktool speaks no TLS to nodes yet: take a network of your own, or a tunnel (ssh -N -L, WireGuard).
+rediss:// speaks TLS 1.3, in the hook server; the certificate has to be for the name that is typed.
 
 A session is CMD and what it starts, with one region of memory and one set of counters. With
 --name it lingers: its blocks are kept after its last process, for the next start of that name. A
@@ -168,11 +168,15 @@ pub struct RunArgs {
 /// Settings of a session, as texts.
 #[derive(Debug, Default, Args)]
 pub struct SettingArgs {
-    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE, or srv://NAME
-    /// for those of a name's SRV records (repeatable); or a whole pool:
-    /// redis-cluster://[:PASSWORD@]HOST[:PORT][,HOST[:PORT]] [default: embedded:256MiB]
+    /// A memory node: HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], rediss:// by TLS,
+    /// embedded:SIZE, or srv://NAME for those of a name's SRV records (repeatable); or a whole
+    /// pool: redis-cluster://[:PASSWORD@]HOST[:PORT][,HOST[:PORT]], rediss-cluster:// by TLS
+    /// [default: embedded:256MiB]
     #[arg(long, value_name = "ADDR")]
     pub node: Vec<String>,
+    /// Files for TLS.
+    #[command(flatten)]
+    pub node_tls: NodeTlsArgs,
     /// Local cache in this machine's memory: SIZE or auto [default: auto]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub local: Option<String>,
@@ -230,6 +234,21 @@ pub struct SettingArgs {
     /// Settings file [default: /etc/ramgrid/hooktool.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// Whom to believe of the nodes that speak TLS, and what to show them, as texts.
+#[derive(Debug, Default, Args)]
+pub struct NodeTlsArgs {
+    /// Believe only rediss:// nodes whose certificate an authority in FILE (PEM) has signed
+    /// [default: those this machine believes]
+    #[arg(long, value_name = "FILE")]
+    pub node_ca: Option<String>,
+    /// Show this certificate (PEM, with what leads to its authority) to rediss:// nodes that ask
+    #[arg(long, value_name = "FILE")]
+    pub node_cert: Option<String>,
+    /// The key of --node-cert (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub node_key: Option<String>,
 }
 
 /// Arguments of `check`.
@@ -307,7 +326,8 @@ pub struct NodeListArgs {
 /// Arguments of `node add`, `drain` and `remove`.
 #[derive(Debug, Args)]
 pub struct NodeChangeArgs {
-    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT], embedded:SIZE, srv://NAME; -: standard input
+    /// HOST[:PORT], redis://[:PASSWORD@]HOST[:PORT] (rediss:// by TLS), embedded:SIZE, srv://NAME;
+    /// -: standard input
     #[arg(value_name = "ADDR")]
     pub addr: String,
     /// Session to change.
@@ -344,6 +364,9 @@ pub struct DoctorArgs {
         hide_env_values = true
     )]
     pub node: Vec<String>,
+    /// Files for TLS.
+    #[command(flatten)]
+    pub node_tls: NodeTlsArgs,
     /// Directory of the data [default: the current one]
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,

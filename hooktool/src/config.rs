@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::seal::Integrity;
+use crate::tls::Papers;
 
 /// Port of a memory node when the address names none.
 pub const MEMNODE_PORT: u16 = 7420;
@@ -55,7 +56,8 @@ pub enum NodeAddr {
         /// TCP port.
         port: u16,
     },
-    /// A Redis or Valkey server, or a memory node with a password: `redis://[:PASSWORD@]HOST:PORT`.
+    /// A Redis or Valkey server, or a memory node with a password or with TLS:
+    /// `redis://[:PASSWORD@]HOST:PORT`, or `rediss://` by TLS.
     Redis {
         /// Name or address, without brackets.
         host: String,
@@ -63,14 +65,18 @@ pub enum NodeAddr {
         port: u16,
         /// Sent with AUTH before anything else.
         password: Option<Secret>,
+        /// Whether it is reached by TLS.
+        is_tls: bool,
     },
     /// A Redis or Valkey Cluster, which is the whole pool of a session:
-    /// `redis-cluster://[:PASSWORD@]HOST:PORT[,HOST:PORT]`.
+    /// `redis-cluster://[:PASSWORD@]HOST:PORT[,HOST:PORT]`, or `rediss-cluster://` by TLS.
     Cluster {
         /// Members to ask first, name or address without brackets, and TCP port; never empty.
         seeds: Vec<(String, u16)>,
         /// Sent with AUTH to every member.
         password: Option<Secret>,
+        /// Whether all members are reached by TLS.
+        is_tls: bool,
     },
     /// The nodes that a name has SRV records for: `srv://[:PASSWORD@]NAME`.
     Srv {
@@ -135,6 +141,8 @@ pub struct ServeConfig {
     pub shim: PathBuf,
     /// Memory nodes, in the order given; never empty.
     pub nodes: Vec<NodeAddr>,
+    /// Whom to believe of those that speak TLS, and what to show them; absolute paths.
+    pub papers: Papers,
     /// Size of the local cache.
     pub local: LocalSize,
     /// Bytes of index, version cells and ring; `None`: chosen from the limits.
@@ -218,6 +226,7 @@ impl ServeConfig {
             require: _,
             shim,
             nodes,
+            papers,
             local,
             index_bytes,
             include,
@@ -236,6 +245,9 @@ impl ServeConfig {
         };
         let table = [
             ("--node", *nodes != wanted.nodes),
+            ("--node-ca", papers.ca != wanted.papers.ca),
+            ("--node-cert", papers.cert != wanted.papers.cert),
+            ("--node-key", papers.key != wanted.papers.key),
             ("--local", *local != wanted.local),
             ("--index", *index_bytes != wanted.index_bytes),
             ("--include", *include != wanted.include),
@@ -270,6 +282,16 @@ impl ServeConfig {
             | NodeAddr::Srv { .. } => 0,
         });
         embedded.fold(0, u64::saturating_add)
+    }
+}
+
+impl NodeAddr {
+    /// Whether it is reached by TLS.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Redis { is_tls, .. } | Self::Cluster { is_tls, .. } => *is_tls,
+            Self::Memnode { .. } | Self::Srv { .. } | Self::Embedded { .. } => false,
+        }
     }
 }
 
@@ -312,13 +334,16 @@ impl fmt::Display for NodeAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memnode { host, port } => write_host(f, host, *port),
-            Self::Redis { host, port, .. } => {
-                f.write_str("redis://")?;
+            Self::Redis {
+                host, port, is_tls, ..
+            } => {
+                f.write_str(if *is_tls { "rediss://" } else { "redis://" })?;
                 write_host(f, host, *port)
             }
-            Self::Cluster { seeds, .. } => {
+            Self::Cluster { seeds, is_tls, .. } => {
+                f.write_str(if *is_tls { "rediss" } else { "redis" })?;
                 for (nth, (host, port)) in seeds.iter().enumerate() {
-                    f.write_str(if nth == 0 { "redis-cluster://" } else { "," })?;
+                    f.write_str(if nth == 0 { "-cluster://" } else { "," })?;
                     write_host(f, host, *port)?;
                 }
                 Ok(())
@@ -408,8 +433,9 @@ mod tests {
             host: "::1".into(),
             port: 6379,
             password: Some(Secret("hunter2".into())),
+            is_tls: true,
         };
-        assert_eq!(node.to_string(), "redis://[::1]:6379");
+        assert_eq!(node.to_string(), "rediss://[::1]:6379");
         assert!(!format!("{node:?}").contains("hunter2"));
     }
 }

@@ -210,8 +210,10 @@ pub enum NodeState {
     Unreachable,
     /// Wants a password, or another one.
     Unauthorized,
-    /// Speaks TLS, which hooktool does not yet.
+    /// Speaks TLS, and was addressed without.
     Tls,
+    /// Is to speak TLS, and is not believed, or does not believe us.
+    Untrusted,
     /// Something answers that does not speak RESP.
     Foreign,
     /// Answers too late: the breaker is open.

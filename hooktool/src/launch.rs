@@ -17,6 +17,7 @@ use crate::settings::{self, Settings};
 use crate::shim::{self, Shim};
 use crate::sizes::BadQuantity;
 use crate::spawn::{self, Parent};
+use crate::tls::Trust;
 use crate::{dry_run, environment, globs, init, layers, locate, precheck, probe, sys};
 
 /// A command that was found and can be hooked.
@@ -63,7 +64,7 @@ pub fn run(arguments: RunArgs) -> Result<u8, Failure> {
         return dry_run::print(&settings, &config, &target).map(|()| 0);
     }
     if config.require {
-        require_nodes(&config.nodes)?;
+        require_nodes(&config.nodes, &Trust::new(config.papers.clone()))?;
     }
     if rustix::process::getpid().is_init() {
         run_as_init(config, target, &settings)
@@ -246,6 +247,7 @@ fn configure(settings: &Settings, target: &Target, shim: &Shim) -> Result<ServeC
         command,
         shim: shim.path.clone(),
         nodes: settings.nodes.clone(),
+        papers: settings.papers.clone(),
         local: settings.local,
         index_bytes: settings.index_bytes,
         include: settings.include.clone(),
@@ -342,9 +344,9 @@ fn expand(pattern: &str, pid: u32, host: &str, now_s: u64) -> String {
 }
 
 /// `--require`: every node answers before anything is started.
-fn require_nodes(nodes: &[NodeAddr]) -> Result<(), Failure> {
+fn require_nodes(nodes: &[NodeAddr], trust: &Trust) -> Result<(), Failure> {
     for node in nodes {
-        if let Err(trouble) = probe::node(node) {
+        if let Err(trouble) = probe::node(node, trust) {
             return Err(trouble.failure(node));
         }
     }

@@ -18,8 +18,11 @@ pub const CONFIG_PATH_DEFAULT: &str = "/etc/ramgrid/hooktool.toml";
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Every setting, as its flag spells it.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 21] = [
     "node",
+    "node-ca",
+    "node-cert",
+    "node-key",
     "local",
     "include",
     "exclude",
@@ -201,6 +204,9 @@ fn flags(arguments: &SettingArgs) -> BTreeMap<&'static str, Vec<String>> {
     };
     let all = [
         ("node", arguments.node.clone()),
+        ("node-ca", one(&arguments.node_tls.node_ca)),
+        ("node-cert", one(&arguments.node_tls.node_cert)),
+        ("node-key", one(&arguments.node_tls.node_key)),
         ("local", one(&arguments.local)),
         ("include", arguments.include.clone()),
         ("exclude", arguments.exclude.clone()),

@@ -43,5 +43,6 @@ pub mod spawn;
 pub mod srv;
 pub mod stats;
 pub mod sys;
+pub mod tls;
 pub mod trace;
 pub mod viewer;

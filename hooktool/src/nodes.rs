@@ -1,16 +1,18 @@
 //! Addresses of memory nodes: from what was typed to `NodeAddr`.
 //!
 //! `HOST[:PORT]`, `redis://[:PASSWORD@]HOST[:PORT]`, `embedded:SIZE`, `srv://[:PASSWORD@]NAME`,
-//! `redis-cluster://[:PASSWORD@]HOST[:PORT],...`. Names are not looked up here.
+//! `redis-cluster://[:PASSWORD@]HOST[:PORT],...`; `rediss` in place of `redis`: by TLS. Names are
+//! not looked up here.
 //! Schemes that a later version will speak are refused by name, not misread as hosts, and with the
 //! way round them.
 
 use crate::config::{MEMNODE_PORT, NodeAddr, REDIS_PORT, Secret};
 use crate::sizes::{self, BadQuantity};
 
-/// What to do about a node that speaks TLS, as long as hooktool does not.
-pub const WITHOUT_TLS: &str = "lay a tunnel (WireGuard, stunnel, ssh -N -L \
-     7420:127.0.0.1:7420 HOST), or let the node listen without TLS on a network of your own";
+/// What to type about a node that speaks TLS and was addressed without; `at` is `HOST:PORT`.
+pub fn with_tls(at: &str) -> String {
+    format!("address it so:  --node rediss://{at} --node-ca FILE")
+}
 
 /// Parses an address.
 ///
@@ -35,13 +37,9 @@ pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
             let (host, port) = host_port(text, MEMNODE_PORT)?;
             Ok(NodeAddr::Memnode { host, port })
         }
-        Some(("redis", rest)) => redis(rest),
+        Some((scheme @ ("redis" | "rediss"), rest)) => redis(rest, scheme),
         Some(("srv", rest)) => srv(rest),
-        Some(("rediss", _)) => Err(bad(
-            &format!("TLS to nodes is not built yet; {WITHOUT_TLS}"),
-            "127.0.0.1:7420 for a tunnel's end, HOST:7420 for a node without --tls-cert",
-        )),
-        Some(("redis-cluster", rest)) => cluster(rest),
+        Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => cluster(rest, scheme),
         Some(_) => Err(bad(
             "no such kind of node",
             "HOST:7420 or redis://HOST:6379",
@@ -52,22 +50,26 @@ pub fn parse(text: &str) -> Result<NodeAddr, BadQuantity> {
 /// Members of a cluster that may be asked, as many as there are.
 const SEEDS_MAX: usize = 64;
 
-fn cluster(rest: &str) -> Result<NodeAddr, BadQuantity> {
-    let example = "redis-cluster://HOST:6379,HOST2:6379";
-    let (password, addresses) = password(rest, "redis-cluster")?;
+fn cluster(rest: &str, scheme: &str) -> Result<NodeAddr, BadQuantity> {
+    let example = format!("{scheme}://HOST:6379,HOST2:6379");
+    let (password, addresses) = password(rest, scheme)?;
     let mut seeds = Vec::new();
     for address in addresses.split(',') {
         let seed = host_port(address, REDIS_PORT)
-            .map_err(|error| bad(&error.means, &format!("redis-cluster://{}", error.write)))?;
+            .map_err(|error| bad(&error.means, &format!("{scheme}://{}", error.write)))?;
         if !seeds.contains(&seed) {
             seeds.push(seed);
         }
     }
     if seeds.len() > SEEDS_MAX {
         let means = format!("any member knows all others: name at most {SEEDS_MAX}");
-        return Err(bad(&means, example));
+        return Err(bad(&means, &example));
     }
-    Ok(NodeAddr::Cluster { seeds, password })
+    Ok(NodeAddr::Cluster {
+        seeds,
+        password,
+        is_tls: scheme.starts_with("rediss"),
+    })
 }
 
 fn srv(rest: &str) -> Result<NodeAddr, BadQuantity> {
@@ -95,13 +97,14 @@ fn srv(rest: &str) -> Result<NodeAddr, BadQuantity> {
     Ok(NodeAddr::Srv { name, password })
 }
 
-fn redis(rest: &str) -> Result<NodeAddr, BadQuantity> {
-    let (password, address) = password(rest, "redis")?;
+fn redis(rest: &str, scheme: &str) -> Result<NodeAddr, BadQuantity> {
+    let (password, address) = password(rest, scheme)?;
     let (host, port) = host_port(address, REDIS_PORT)?;
     Ok(NodeAddr::Redis {
         host,
         port,
         password,
+        is_tls: scheme == "rediss",
     })
 }
 
@@ -205,7 +208,7 @@ pub fn split_list(text: &str) -> Vec<String> {
     let mut nodes: Vec<String> = Vec::new();
     for part in text.split(',') {
         match nodes.last_mut() {
-            Some(last) if last.starts_with("redis-cluster://") && !part.contains("://") => {
+            Some(last) if last.contains("-cluster://") && !part.contains("://") => {
                 last.push(',');
                 last.push_str(part.trim());
             }
@@ -236,6 +239,24 @@ fn bracketed(text: &str, example: &str) -> String {
     }
 }
 
+/// An address with whatever stands before its `@` hidden, and in the shape it was typed in: what is
+/// wrong may be the shape.
+pub fn mask(text: &str) -> String {
+    let Some((before, host)) = text.rsplit_once('@') else {
+        return text.to_string();
+    };
+    let (scheme, user) = match before.split_once("://") {
+        Some((scheme, user)) => (format!("{scheme}://"), user),
+        None => (String::new(), before),
+    };
+    let hidden = match user.split_once(':') {
+        Some(("", _)) => ":***",
+        Some(_) => "***:***",
+        None => "***",
+    };
+    format!("{scheme}{hidden}@{host}")
+}
+
 fn bad(means: &str, write: &str) -> BadQuantity {
     BadQuantity {
         means: means.to_string(),
@@ -261,6 +282,7 @@ mod tests {
         assert_eq!(shown("[::1]"), "[::1]:7420");
         assert_eq!(shown("[::1]:7000"), "[::1]:7000");
         assert_eq!(shown("redis://cache"), "redis://cache:6379");
+        assert_eq!(shown("rediss://:pw@[::1]"), "rediss://[::1]:6379");
         assert_eq!(shown("embedded:64MiB"), "embedded:64MiB");
         assert_eq!(shown("srv://_m._tcp.lan."), "srv://_m._tcp.lan");
         assert_eq!(shown("srv://:pw@_m._tcp.lan"), "srv://_m._tcp.lan");
@@ -322,7 +344,6 @@ mod tests {
             "redis://user@host",
             "redis://user:pw@host",
             "redis://host/3",
-            "rediss://host",
             "redis-cluster://",
             "redis-cluster://a,",
             "redis-cluster://a,b:0",
@@ -340,7 +361,6 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert!(shown("rediss://host:1").contains("TLS to nodes is not built yet; lay a tunnel"));
     }
 
     #[test]
@@ -367,7 +387,12 @@ mod tests {
             NodeAddr::Cluster {
                 seeds: vec![("a".into(), 1), ("b".into(), 2)],
                 password: Some(Secret("p@w".into())),
+                is_tls: false,
             }
+        );
+        assert_eq!(
+            shown("rediss-cluster://a,b:1"),
+            "rediss-cluster://a:6379,b:1"
         );
     }
 }

@@ -70,6 +70,7 @@ pub fn state_word(node: &NodeInfo) -> &'static str {
         NodeState::Unreachable => "unreachable",
         NodeState::Unauthorized => "wants a password",
         NodeState::Tls => "speaks TLS",
+        NodeState::Untrusted => "no trust (TLS)",
         NodeState::Foreign => "is no memory node",
         NodeState::Slow => "too slow",
         NodeState::Draining => "draining",

@@ -1,4 +1,5 @@
-//! Asks a memory node whether it is there: connect, AUTH where a password is given, PING.
+//! Asks a memory node whether it is there: connect, shake hands where it speaks TLS, AUTH where a
+//! password is given, PING.
 //!
 //! Used by `--require` and `doctor`, and free for the hook server. Tells apart nobody there, a
 //! wrong password, and something else on that port. Blocks for at most a few seconds.
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{NodeAddr, Secret};
 use crate::failure::Failure;
-use crate::nodes::WITHOUT_TLS;
-use crate::srv;
+use crate::tls::{self, Refused, Trust};
+use crate::{nodes, srv};
 
 /// Longest wait for a connection, and again for each answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -37,8 +38,10 @@ pub enum Trouble {
     NeedsPassword,
     /// It wants another password.
     WrongPassword,
-    /// It speaks TLS, and hooktool does not yet.
+    /// It speaks TLS, and was addressed without.
     Tls,
+    /// It is to speak TLS, and is not believed, or does not believe us.
+    Untrusted(Refused),
     /// Connected, and what came is not RESP.
     Foreign,
     /// It speaks RESP and refuses to serve: its words.
@@ -50,64 +53,69 @@ pub enum Trouble {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
-    match addr {
-        NodeAddr::Embedded { .. } => Ok(None),
-        NodeAddr::Cluster { seeds, password } => {
-            let mut trouble = Trouble::NoAddress("it has no seed".into());
-            for (host, port) in seeds {
-                match reach(host, *port, password.as_ref()) {
-                    Ok(rtt_us) => return Ok(Some(rtt_us)),
-                    Err(error) => trouble = error,
-                }
-            }
-            Err(trouble)
-        }
-        NodeAddr::Srv { name, password } => any_of(name, password.as_ref()).map(Some),
-        NodeAddr::Memnode { host, port } => reach(host, *port, None).map(Some),
-        NodeAddr::Redis {
-            host,
-            port,
-            password,
-        } => reach(host, *port, password.as_ref()).map(Some),
+pub fn node(addr: &NodeAddr, trust: &Trust) -> Result<Option<f64>, Trouble> {
+    if let NodeAddr::Embedded { .. } = addr {
+        return Ok(None);
     }
-}
-
-/// Reaches the nodes that a name stands for: one that answers is enough.
-fn any_of(name: &str, password: Option<&Secret>) -> Result<f64, Trouble> {
-    let found = srv::look_up(name, LIMIT).map_err(|error| Trouble::NoAddress(error.to_string()))?;
-    let mut trouble = Trouble::NoAddress(format!("{name} has no SRV record"));
-    for (host, port) in found.targets {
-        match reach(&host, port, password) {
+    let mut trouble = Trouble::NoAddress("it stands for no server".into());
+    for server in servers(addr)? {
+        match reach(&server, trust) {
+            Ok(rtt_us) => return Ok(Some(rtt_us)),
             Err(error) => trouble = error,
-            answers => return answers,
         }
     }
     Err(trouble)
 }
 
-/// Whether a node that answers would keep every block for ever, and grow: a Redis server without a
-/// limit of memory. `None`: it does not say.
-pub fn is_unbounded(addr: &NodeAddr) -> Option<bool> {
-    let (host, port, password) = match addr {
-        NodeAddr::Embedded { .. } => return Some(false),
-        NodeAddr::Cluster { seeds, password } => {
-            let (host, port) = seeds.first()?;
-            (host, *port, password.as_ref())
-        }
-        NodeAddr::Srv { .. } => return None,
-        NodeAddr::Memnode { host, port } => (host, *port, None),
+/// A server that an address stands for.
+struct Server {
+    host: String,
+    port: u16,
+    password: Option<Secret>,
+    is_tls: bool,
+}
+
+/// All of them; one that answers is enough.
+fn servers(addr: &NodeAddr) -> Result<Vec<Server>, Trouble> {
+    let (places, password) = match addr {
+        NodeAddr::Embedded { .. } => (Vec::new(), None),
+        NodeAddr::Memnode { host, port } => (vec![(host.clone(), *port)], None),
         NodeAddr::Redis {
             host,
             port,
             password,
-        } => (host, *port, password.as_ref()),
+            ..
+        } => (vec![(host.clone(), *port)], password.clone()),
+        NodeAddr::Cluster {
+            seeds, password, ..
+        } => (seeds.clone(), password.clone()),
+        NodeAddr::Srv { name, password } => {
+            let found = srv::look_up(name, LIMIT);
+            let found = found.map_err(|error| Trouble::NoAddress(error.to_string()))?;
+            (found.targets, password.clone())
+        }
     };
-    let address = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT).ok()?;
-    stream.set_read_timeout(Some(LIMIT)).ok()?;
-    if let Some(Secret(password)) = password {
-        ask(&mut stream, &["AUTH", password]).ok()?;
+    let server = |(host, port)| Server {
+        host,
+        port,
+        password: password.clone(),
+        is_tls: addr.is_tls(),
+    };
+    Ok(places.into_iter().map(server).collect())
+}
+
+/// Whether a node that answers would keep every block for ever, and grow: a Redis server without a
+/// limit of memory. `None`: it does not say.
+pub fn is_unbounded(addr: &NodeAddr, trust: &Trust) -> Option<bool> {
+    match addr {
+        NodeAddr::Embedded { .. } => return Some(false),
+        NodeAddr::Srv { .. } => return None,
+        NodeAddr::Memnode { .. } | NodeAddr::Redis { .. } | NodeAddr::Cluster { .. } => {}
+    }
+    let server = servers(addr).ok()?.into_iter().next()?;
+    let mut stream = connect(&server, trust).ok()?;
+    if let Some(Secret(password)) = &server.password {
+        ask(&mut *stream, &["AUTH", password]).ok()?;
     }
     stream
         .write_all(b"*2\r\n$4\r\nINFO\r\n$6\r\nmemory\r\n")
@@ -129,17 +137,41 @@ pub fn is_unbounded(addr: &NodeAddr) -> Option<bool> {
     None
 }
 
-fn reach(host: &str, port: u16, password: Option<&Secret>) -> Result<f64, Trouble> {
-    let addresses = (host, port).to_socket_addrs();
+/// A connection, as either speaks.
+trait Wire: Read + Write {}
+
+impl<S: Read + Write> Wire for S {}
+
+/// A connection to a server, by TLS if it is to be; each wait on it is bounded.
+fn connect(server: &Server, trust: &Trust) -> Result<Box<dyn Wire>, Trouble> {
+    let Server { host, port, .. } = server;
+    let addresses = (host.as_str(), *port).to_socket_addrs();
     let addresses = addresses.map_err(|error| Trouble::NoAddress(error.to_string()))?;
     let mut trouble = Trouble::NoAddress("the name has no address".into());
     for address in addresses {
         match TcpStream::connect_timeout(&address, LIMIT) {
-            Ok(stream) => return greet(stream, password),
+            Ok(stream) if server.is_tls => {
+                let secure = trust.shake(host, stream, LIMIT);
+                return Ok(Box::new(secure.map_err(|error| broken(&error))?));
+            }
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                let _ = stream.set_read_timeout(Some(LIMIT));
+                let _ = stream.set_write_timeout(Some(LIMIT));
+                return Ok(Box::new(stream));
+            }
             Err(error) => trouble = Trouble::Unreachable(words(&error)),
         }
     }
     Err(trouble)
+}
+
+/// What is wrong where a connection broke.
+fn broken(error: &std::io::Error) -> Trouble {
+    match tls::refusal_of(error) {
+        Some(refused) => Trouble::Untrusted(refused),
+        None => Trouble::Unreachable(words(error)),
+    }
 }
 
 /// An error in words, without its number.
@@ -151,20 +183,18 @@ pub fn words(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or("").to_string()
 }
 
-fn greet(mut stream: TcpStream, password: Option<&Secret>) -> Result<f64, Trouble> {
-    let _ = stream.set_nodelay(true);
-    let _ = stream.set_read_timeout(Some(LIMIT));
-    let _ = stream.set_write_timeout(Some(LIMIT));
-    if let Some(Secret(password)) = password {
-        let answer = ask(&mut stream, &["AUTH", password])?;
+fn reach(server: &Server, trust: &Trust) -> Result<f64, Trouble> {
+    let mut stream = connect(server, trust)?;
+    if let Some(Secret(password)) = &server.password {
+        let answer = ask(&mut *stream, &["AUTH", password])?;
         // A server without a password says that none is set: that is no obstacle.
         if answer.starts_with('-') && !answer.contains("without any password") {
             return Err(complaint(&answer));
         }
     }
-    ask(&mut stream, &["PING"]).and_then(|answer| expect_pong(&answer))?;
+    ask(&mut *stream, &["PING"]).and_then(|answer| expect_pong(&answer))?;
     let start = Instant::now();
-    ask(&mut stream, &["PING"]).and_then(|answer| expect_pong(&answer))?;
+    ask(&mut *stream, &["PING"]).and_then(|answer| expect_pong(&answer))?;
     Ok(start.elapsed().as_secs_f64() * 1e6)
 }
 
@@ -191,21 +221,25 @@ fn complaint(answer: &str) -> Trouble {
 }
 
 /// Sends a command and takes one line. What is no RESP line is `Foreign`.
-fn ask(stream: &mut TcpStream, command: &[&str]) -> Result<String, Trouble> {
+fn ask(stream: &mut dyn Wire, command: &[&str]) -> Result<String, Trouble> {
     let mut text = format!("*{}\r\n", command.len());
     for word in command {
         text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
     }
     stream
         .write_all(text.as_bytes())
-        .map_err(|error| Trouble::Unreachable(words(&error)))?;
+        .map_err(|error| broken(&error))?;
     let mut line = Vec::new();
     let mut byte = [0_u8];
     while line.len() < LINE_BYTES_MAX {
         match stream.read(&mut byte) {
             Ok(1) => line.push(byte[0]),
             Err(error) if is_late(&error) => return Err(Trouble::Mute),
-            Ok(_) | Err(_) => return Err(Trouble::Foreign),
+            Err(error) => {
+                let refused = tls::refusal_of(&error).map(Trouble::Untrusted);
+                return Err(refused.unwrap_or(Trouble::Foreign));
+            }
+            Ok(_) => return Err(Trouble::Foreign),
         }
         if line[0] == TLS_ALERT {
             return Err(Trouble::Tls);
@@ -241,9 +275,8 @@ impl Trouble {
             Self::Mute => format!("{node} takes connections and does not answer within 2 s"),
             Self::NeedsPassword => format!("memory node {node} wants a password, none was given"),
             Self::WrongPassword => format!("memory node {node} refuses this password"),
-            Self::Tls => {
-                format!("memory node {node} speaks TLS, which hooktool cannot speak to nodes yet")
-            }
+            Self::Tls => format!("memory node {node} speaks TLS"),
+            Self::Untrusted(refused) => format!("memory node {node}: {refused}"),
             Self::Foreign => format!("{node} answers, but it is no memory node"),
             Self::Refuses(why) => format!("memory node {node} refuses to serve: {why}"),
         }
@@ -273,6 +306,10 @@ impl Trouble {
                     NodeAddr::Cluster { .. } => "redis-cluster",
                     _ => "redis",
                 };
+                let scheme = match node.is_tls() {
+                    true => scheme.replacen("redis", "rediss", 1),
+                    false => scheme.to_string(),
+                };
                 format!("--node {scheme}://:PASSWORD@{host}:{port}")
             }
             Self::Mute => {
@@ -280,7 +317,8 @@ impl Trouble {
                     "it is stopped, or no memory node; on that host:  ss -ltnp 'sport = :{port}'"
                 )
             }
-            Self::Tls => WITHOUT_TLS.replace("HOST", host),
+            Self::Tls => nodes::with_tls(&format!("{host}:{port}")),
+            Self::Untrusted(refused) => refused.fix(&format!("{host}:{port}")),
             Self::Foreign => {
                 format!("see what listens, on that host:  ss -ltnp 'sport = :{port}'")
             }
@@ -298,6 +336,14 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn node(addr: &NodeAddr) -> Result<Option<f64>, Trouble> {
+        super::node(addr, &Trust::new(tls::Papers::default()))
+    }
+
+    fn is_unbounded(addr: &NodeAddr) -> Option<bool> {
+        super::is_unbounded(addr, &Trust::new(tls::Papers::default()))
+    }
     use std::net::TcpListener;
     use std::thread;
 
@@ -320,6 +366,7 @@ mod tests {
             host: "127.0.0.1".into(),
             port,
             password,
+            is_tls: false,
         }
     }
 
@@ -386,7 +433,11 @@ mod tests {
             let addr = server(vec![answer].leak());
             assert_eq!(node(&addr), Err(Trouble::Tls), "{answer:?}");
             assert!(Trouble::Tls.what(&addr).contains("speaks TLS"));
-            assert!(Trouble::Tls.fix(&addr).contains("ssh -N -L"));
+            assert!(
+                Trouble::Tls
+                    .fix(&addr)
+                    .contains("--node rediss://127.0.0.1:")
+            );
         }
     }
 

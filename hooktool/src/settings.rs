@@ -3,6 +3,8 @@
 //! `run` makes a session of them; `--dry-run` prints `rows`. A wrong value is a usage failure that
 //! names the flag, variable or line it came from and says what to write instead.
 
+use std::path::PathBuf;
+
 use crate::cli::SettingArgs;
 use crate::config::{
     EMBEDDED_BYTES_DEFAULT, Fill, LINGER_NAMED_MS, LocalSize, Mode, NAME_BYTES_MAX, NODES_MAX,
@@ -12,6 +14,7 @@ use crate::failure::Failure;
 use crate::layers::{Layers, Origin};
 use crate::seal::{self, Integrity};
 use crate::sizes::BadQuantity;
+use crate::tls::{self, Papers};
 use crate::{globs, limits, nodes, sizes};
 
 /// Least size of a cache or an index that is not 0, in bytes: a number without a unit is a slip.
@@ -36,6 +39,8 @@ pub struct Row {
 pub struct Settings {
     /// Memory nodes, never empty.
     pub nodes: Vec<NodeAddr>,
+    /// Files for those that speak TLS.
+    pub papers: Papers,
     /// Local cache.
     pub local: LocalSize,
     /// Index, cells and ring, in bytes; `None`: from the limits.
@@ -93,6 +98,7 @@ pub fn resolve(
         rows: Vec::new(),
     };
     let nodes = take.nodes()?;
+    let papers = take.papers(&nodes)?;
     let name = take.one("name", None, check_name, Clone::clone)?;
     let named = name.is_some();
     let linger_default = if named { LINGER_NAMED_MS } else { 0 };
@@ -115,6 +121,7 @@ pub fn resolve(
     })?;
     Ok(Settings {
         nodes,
+        papers,
         local: local.unwrap_or(LocalSize::Auto),
         index_bytes,
         include: take.globs("include")?,
@@ -221,6 +228,17 @@ impl Resolver {
         Ok(integrity)
     }
 
+    /// `--node-ca`, `--node-cert` and `--node-key`, read once: whoever gave them wants them used.
+    fn papers(&mut self, nodes: &[NodeAddr]) -> Result<Papers, Failure> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let papers = Papers {
+            ca: self.one("node-ca", None, tls::check_path, path)?,
+            cert: self.one("node-cert", None, tls::check_path, path)?,
+            key: self.one("node-key", None, tls::check_path, path)?,
+        };
+        tls::examine(&papers, nodes.iter().any(NodeAddr::is_tls)).map(|()| papers)
+    }
+
     fn nodes(&mut self) -> Result<Vec<NodeAddr>, Failure> {
         let key = "node";
         let Some((texts, origin)) = self.layers.texts(key) else {
@@ -236,18 +254,19 @@ impl Resolver {
         };
         let mut nodes = Vec::new();
         for text in texts {
-            let node = parse_node(text).map_err(|bad| refuse(key, &mask(text), &origin, &bad))?;
+            let node =
+                parse_node(text).map_err(|bad| refuse(key, &nodes::mask(text), &origin, &bad))?;
             let again = nodes
                 .iter()
                 .any(|old: &NodeAddr| old.to_string() == node.to_string());
             if again {
                 let bad = bad("this node is named twice", "10.0.0.7:7420, once");
-                return Err(refuse(key, &mask(text), &origin, &bad));
+                return Err(refuse(key, &nodes::mask(text), &origin, &bad));
             }
             if nodes.len() == NODES_MAX {
                 let means = format!("it is one too many: a session uses at most {NODES_MAX} nodes");
                 let bad = bad(means, format!("ADDR at most {NODES_MAX} times"));
-                return Err(refuse(key, &mask(text), &origin, &bad));
+                return Err(refuse(key, &nodes::mask(text), &origin, &bad));
             }
             nodes.push(node);
         }
@@ -278,24 +297,6 @@ fn refuse(key: &str, text: &str, origin: &Origin, bad: &BadQuantity) -> Failure 
     )
 }
 
-/// An address with whatever stands before its `@` hidden, and in the shape it was typed in: what is
-/// wrong may be the shape.
-fn mask(text: &str) -> String {
-    let Some((before, host)) = text.rsplit_once('@') else {
-        return text.to_string();
-    };
-    let (scheme, user) = match before.split_once("://") {
-        Some((scheme, user)) => (format!("{scheme}://"), user),
-        None => (String::new(), before),
-    };
-    let hidden = match user.split_once(':') {
-        Some(("", _)) => ":***",
-        Some(_) => "***:***",
-        None => "***",
-    };
-    format!("{scheme}{hidden}@{host}")
-}
-
 fn bad(means: impl Into<String>, write: impl Into<String>) -> BadQuantity {
     BadQuantity {
         means: means.into(),
@@ -322,7 +323,7 @@ fn parse_node(text: &str) -> Result<NodeAddr, BadQuantity> {
 pub fn node_of_argument(text: &str, verb: &str) -> Result<NodeAddr, Failure> {
     parse_node(text).map_err(|bad| {
         Failure::usage(
-            format!("{verb}: '{}' cannot be used", mask(text)),
+            format!("{verb}: '{}' cannot be used", nodes::mask(text)),
             bad.means,
             format!("write:  hooktool {verb} {}", bad.write),
         )
@@ -503,7 +504,7 @@ mod tests {
     fn a_wrong_address_is_shown_in_its_shape_without_its_password() {
         for (typed, shown) in [
             ("redis://s3cret@h:1", "'redis://***@h:1'"),
-            ("rediss://:s3cret@h:1", "'rediss://:***@h:1'"),
+            ("rediss://:s3cret@h:x", "'rediss://:***@h:x'"),
             ("redis://s3cret:s3cret@h", "'redis://***:***@h'"),
             ("s3cret@h:x", "'***@h:x'"),
         ] {

@@ -248,6 +248,19 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// Where Debian, and where Red Hat keeps the authorities of the machine.
+const MACHINES: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
+
+/// The file with the authorities that this machine believes, if it has one.
+#[must_use]
+pub fn machine_authorities() -> Option<&'static Path> {
+    let paths = MACHINES.map(Path::new).into_iter();
+    { paths }.find(|path| path.exists())
+}
+
 /// The first private key in a file: PKCS #8, PKCS #1 or SEC1.
 ///
 /// # Errors

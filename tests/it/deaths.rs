@@ -19,3 +19,5 @@ mod pool;
 mod rounds;
 #[path = "deaths/shuffle.rs"]
 mod shuffle;
+#[path = "deaths/tls.rs"]
+mod tls;

@@ -32,6 +32,7 @@ pub mod sqlite;
 pub mod stage;
 pub mod stats;
 pub mod tidy;
+pub mod tls;
 pub mod tree;
 pub mod users;
 pub mod warm;

@@ -42,7 +42,36 @@ impl Node {
         Node::start_by(command, memory, addr)
     }
 
-    fn start_by(mut command: Command, memory: &str, addr: SocketAddr) -> Node {
+    /// The same with further flags, for a node that does not speak to the test: ready when it takes
+    /// connections.
+    pub fn start_with(bed: &Bed, memory: &str, flags: &[String]) -> Node {
+        let mut command = Command::new(bed.artefact("memnode"));
+        command.args(flags);
+        let node = Node::spawn(command, memory, free_port());
+        node.wait_listening();
+        node
+    }
+
+    /// Waits until it takes connections.
+    pub fn wait_listening(&self) {
+        wait_until(&format!("memnode listens at {}", self.addr), || {
+            std::net::TcpStream::connect(self.addr).is_ok()
+        });
+    }
+
+    /// Starts it again after [`Node::kill`], where it does not speak to the test.
+    pub fn restart_unheard(&mut self) {
+        self.child = self.command.spawn().expect("start memnode again");
+        self.wait_listening();
+    }
+
+    fn start_by(command: Command, memory: &str, addr: SocketAddr) -> Node {
+        let node = Node::spawn(command, memory, addr);
+        node.wait_ready();
+        node
+    }
+
+    fn spawn(mut command: Command, memory: &str, addr: SocketAddr) -> Node {
         let listen = addr.to_string();
         crate::bed::small_environment(&mut command);
         command
@@ -51,13 +80,11 @@ impl Node {
             .process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().expect("start memnode");
-        let node = Node {
+        Node {
             addr,
             command,
             child,
-        };
-        node.wait_ready();
-        node
+        }
     }
 
     fn wait_ready(&self) {

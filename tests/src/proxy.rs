@@ -74,7 +74,11 @@ fn forward(client: TcpStream, server: TcpStream, heard: Arc<Mutex<Vec<Vec<u8>>>>
     thread::spawn(move || pump(server, client_out, |_, _| ()));
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, mut look: impl FnMut(&[u8], &mut Vec<u8>)) {
+pub(crate) fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    mut look: impl FnMut(&[u8], &mut Vec<u8>),
+) {
     let mut buffer = vec![0; 64 * 1024];
     let mut pending = Vec::new();
     while let Ok(count) = from.read(&mut buffer) {

@@ -6,18 +6,19 @@
 use super::Finding;
 use crate::config::NodeAddr;
 use crate::server::{Exam, examine_cluster};
+use crate::tls::Papers;
 
 const TOPIC: &str = "cluster";
 
 /// Examines a cluster one of whose members answers.
-pub fn examine(addr: &NodeAddr) -> Vec<Finding> {
+pub fn examine(addr: &NodeAddr, papers: &Papers) -> Vec<Finding> {
     let NodeAddr::Cluster { seeds, .. } = addr else {
         return Vec::new();
     };
     let Some((host, port)) = seeds.first() else {
         return Vec::new();
     };
-    match examine_cluster(addr) {
+    match examine_cluster(addr, papers) {
         Ok(exam) => rows(&exam, &format!("{host}:{port}")),
         Err((what, fix)) => vec![Finding::bad(TOPIC, what, fix)],
     }

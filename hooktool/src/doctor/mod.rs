@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::cli::DoctorArgs;
 use crate::config::NodeAddr;
 use crate::failure::{self, Failure};
+use crate::tls::{self, Trust};
 use crate::{nodes, probe, shim, viewer};
 
 /// What to do about a Redis server that keeps everything.
@@ -93,13 +94,7 @@ pub fn doctor(arguments: &DoctorArgs) -> Result<u8, Failure> {
     let mut findings = machine::examine();
     findings.push(driver());
     findings.extend(files::examine(&directory));
-    for text in arguments
-        .node
-        .iter()
-        .flat_map(|text| nodes::split_list(text))
-    {
-        findings.extend(node(&text)?);
-    }
+    findings.extend(nodes_of(arguments)?);
     for finding in &findings {
         if arguments.json {
             viewer::json_line(finding)?;
@@ -140,7 +135,19 @@ fn driver() -> Finding {
     }
 }
 
-fn node(text: &str) -> Result<Vec<Finding>, Failure> {
+/// The nodes, and whom to believe of those that speak TLS.
+fn nodes_of(arguments: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
+    let papers = tls::papers_of(&arguments.node_tls)?;
+    let trust = Trust::new(papers);
+    let mut findings = Vec::new();
+    let lists = arguments.node.iter();
+    for text in lists.flat_map(|text| nodes::split_list(text)) {
+        findings.extend(node(&text, &trust)?);
+    }
+    Ok(findings)
+}
+
+fn node(text: &str, trust: &Trust) -> Result<Vec<Finding>, Failure> {
     let addr = nodes::parse(text).map_err(|bad| {
         Failure::usage(
             "--node: this is not the address of a node",
@@ -149,11 +156,12 @@ fn node(text: &str) -> Result<Vec<Finding>, Failure> {
         )
     })?;
     let topic = "node";
-    let first = match probe::node(&addr) {
+    let first = match probe::node(&addr, trust) {
         Ok(None) => Finding::ok(topic, format!("{addr} is part of the hook server")),
         Ok(Some(rtt_us)) => {
-            let found = format!("{addr} answers, round trip {rtt_us:.0} us");
-            match probe::is_unbounded(&addr) {
+            let by = if addr.is_tls() { " by TLS" } else { "" };
+            let found = format!("{addr} answers{by}, round trip {rtt_us:.0} us");
+            match probe::is_unbounded(&addr, trust) {
                 // Of a cluster every master is asked.
                 Some(true) if !matches!(addr, NodeAddr::Cluster { .. }) => {
                     Finding::note(topic, format!("{found}, no limit of memory"), UNBOUNDED)
@@ -165,7 +173,7 @@ fn node(text: &str) -> Result<Vec<Finding>, Failure> {
     };
     let mut findings = vec![first];
     if findings[0].grade != Grade::Bad {
-        findings.extend(cluster::examine(&addr));
+        findings.extend(cluster::examine(&addr, trust.papers()));
     }
     Ok(findings)
 }

@@ -6,7 +6,6 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,10 +20,12 @@ use rustix::net::{
 
 use super::domain::{Credentials, Domain};
 use super::hold::Hold;
+use super::link::Link;
 use super::members::Newcomer;
+use super::nodes::Node;
 use super::proofs;
 use super::session::{self, Session};
-use super::sys;
+use super::{sys, tunnel};
 use crate::failure::Failure;
 
 /// Peers that may sit waiting at a time; one more turns out the oldest.
@@ -58,7 +59,7 @@ struct Seat {
 }
 
 /// A connection to a node.
-type Socket = (NodeRef, TcpStream);
+type Socket = (NodeRef, Link);
 
 /// Binds the attach socket.
 ///
@@ -352,13 +353,17 @@ fn join(session: &Session, seat: &Seat, hello: &Hello) -> Result<Place, Verdict>
 }
 
 /// Whether a descriptor is one of the last that there are: not to be kept for long. Each of the
-/// `members` has one here, and its connection to an embedded node another.
+/// `members` has one here, its connection to an embedded node another, and one by TLS two.
 fn is_reserved(session: &Session, members: usize, hold: &Hold) -> bool {
     let limit = sys::descriptors_limit();
     let number = u64::try_from(hold.number()).unwrap_or(0);
     let nodes = session.pool.nodes();
-    let embedded = nodes.iter().filter(|node| node.is_embedded());
-    let each = 1 + embedded.count() as u64;
+    let of_node = |node: &Arc<Node>| match (node.is_embedded(), node.addr.is_tls()) {
+        (true, _) => 1,
+        (false, true) => tunnel::DESCRIPTORS_EACH,
+        (false, false) => 0,
+    };
+    let each = 1 + nodes.iter().map(of_node).sum::<u64>();
     let needed = (members as u64 + 1).saturating_mul(each);
     number + RESERVE.min(limit / 4) >= limit || needed + RESERVE.min(limit / 2) > limit
 }

@@ -6,15 +6,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::RecvFlags;
 use wire::resp::encode_command;
 use wire::resp::reply::{self, Head};
 
+use super::link::Link;
+use super::tunnel::Tunnels;
 use crate::config::Secret;
 use crate::probe;
+use crate::tls::{self, Refused, Secure};
 
 /// Bytes asked for at a time when reading replies.
 const READ_BYTES: usize = 16 << 10;
@@ -31,6 +33,8 @@ pub struct Target {
     pub port: u16,
     /// Sent with AUTH.
     pub password: Option<Secret>,
+    /// What carries its connections, if it speaks TLS.
+    pub tunnels: Option<Arc<Tunnels>>,
 }
 
 impl Target {
@@ -55,16 +59,28 @@ impl Target {
 pub enum NodeError {
     /// No connection, or it broke, or nothing came in time.
     #[error("{}", probe::words(.0))]
-    Unreachable(#[from] io::Error),
+    Unreachable(io::Error),
     /// It wants a password, or another one.
     #[error("{0}")]
     Unauthorized(String),
-    /// It speaks TLS, and hooktool does not yet.
+    /// It speaks TLS, and was addressed without.
     #[error("it speaks TLS")]
     Tls,
+    /// It is to speak TLS, and is not believed, or does not believe us.
+    #[error("{0}")]
+    Untrusted(Refused),
     /// It does not speak RESP, or says what no such server would.
     #[error("{0}")]
     Foreign(String),
+}
+
+impl From<io::Error> for NodeError {
+    fn from(error: io::Error) -> NodeError {
+        match tls::refusal_of(&error) {
+            Some(refused) => NodeError::Untrusted(refused),
+            None => NodeError::Unreachable(error),
+        }
+    }
 }
 
 /// A reply, as far as this client needs to know.
@@ -123,9 +139,30 @@ struct Budget {
     until: Instant,
 }
 
+/// A connection to a node, in the making or made.
+enum Stream {
+    Link(Link),
+    /// Until the node has answered: then it is carried by a tunnel.
+    Secure(Box<Secure>),
+}
+
+impl Stream {
+    fn either(&mut self) -> &mut dyn Both {
+        match self {
+            Stream::Link(link) => link,
+            Stream::Secure(secure) => secure,
+        }
+    }
+}
+
+/// What can be read and written.
+trait Both: Read + Write {}
+
+impl<S: Read + Write> Both for S {}
+
 /// A connection to a node.
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     /// Longest wait for a reply.
     limit: Duration,
     /// Bytes received and not consumed yet.
@@ -139,10 +176,10 @@ impl Client {
     ///
     /// Says what kind of trouble it is, for `ps` and `stats`.
     pub fn connect(target: &Target, limit: Duration) -> Result<Client, NodeError> {
-        let mut failure = io::Error::other("the name has no address").into();
+        let mut failure = NodeError::from(io::Error::other("the name has no address"));
         for address in target.look_up()? {
             match Client::connect_at(address, target, limit) {
-                Err(NodeError::Unreachable(error)) => failure = error.into(),
+                Err(error @ NodeError::Unreachable(_)) => failure = error,
                 outcome => return outcome,
             }
         }
@@ -160,21 +197,35 @@ impl Client {
         limit: Duration,
     ) -> Result<Client, NodeError> {
         let stream = TcpStream::connect_timeout(&address, limit)?;
-        Client::greet(stream, target, limit)
+        let Some(tunnels) = &target.tunnels else {
+            stream.set_nodelay(true)?;
+            let mut client = Client::of(stream.into(), limit)?;
+            client.greet(target)?;
+            return Ok(client);
+        };
+        let secure = tunnels.trust().shake(&target.host, stream, limit)?;
+        let mut client = Client {
+            stream: Stream::Secure(Box::new(secure)),
+            limit,
+            received: Vec::new(),
+        };
+        client.greet(target)?;
+        match (client.stream, client.received.is_empty()) {
+            (Stream::Secure(secure), true) => Client::of(tunnels.carry(*secure)?, limit),
+            _ => Err(NodeError::Foreign("it sends what nobody asked for".into())),
+        }
     }
 
-    fn greet(stream: TcpStream, target: &Target, limit: Duration) -> Result<Client, NodeError> {
-        stream.set_nodelay(true)?;
-        let mut client = Client::of(stream, limit)?;
+    fn greet(&mut self, target: &Target) -> Result<(), NodeError> {
         if let Some(Secret(password)) = &target.password {
-            match client.command(&[b"AUTH", password.as_bytes()])? {
+            match self.command(&[b"AUTH", password.as_bytes()])? {
                 Reply::Simple(_) => {}
                 Reply::Refused(text) if probe::wants_tls(&text) => return Err(NodeError::Tls),
                 other => return Err(NodeError::Unauthorized(format!("AUTH: {other}"))),
             }
         }
-        match client.command(&[b"PING"])? {
-            Reply::Simple(text) if text == "PONG" => Ok(client),
+        match self.command(&[b"PING"])? {
+            Reply::Simple(text) if text == "PONG" => Ok(()),
             Reply::Refused(text) if text.starts_with("NOAUTH") => {
                 Err(NodeError::Unauthorized(text))
             }
@@ -188,11 +239,10 @@ impl Client {
     /// # Errors
     ///
     /// The timeouts cannot be set.
-    pub fn of(stream: TcpStream, limit: Duration) -> Result<Client, NodeError> {
-        stream.set_read_timeout(Some(limit))?;
-        stream.set_write_timeout(Some(limit))?;
+    pub fn of(link: Link, limit: Duration) -> Result<Client, NodeError> {
+        link.limit(Some(limit))?;
         Ok(Client {
-            stream,
+            stream: Stream::Link(link),
             limit,
             received: Vec::new(),
         })
@@ -203,18 +253,23 @@ impl Client {
     /// # Errors
     ///
     /// Something is pending, or the timeouts cannot be cleared.
-    pub fn into_stream(self) -> io::Result<TcpStream> {
-        if !self.received.is_empty() {
-            return Err(io::ErrorKind::InvalidData.into());
+    pub fn into_link(self) -> io::Result<Link> {
+        match self.stream {
+            Stream::Link(link) if self.received.is_empty() => {
+                link.limit(None)?;
+                Ok(link)
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
-        self.stream.set_read_timeout(None)?;
-        self.stream.set_write_timeout(None)?;
-        Ok(self.stream)
     }
 
     /// Whether the connection, after a rest, is still there and has nothing to say.
     pub fn is_fit(&self) -> bool {
-        self.received.is_empty() && is_silent(&self.stream)
+        let is_silent = match &self.stream {
+            Stream::Link(link) => link.is_silent(),
+            Stream::Secure(_) => false,
+        };
+        self.received.is_empty() && is_silent
     }
 
     /// One command, one reply.
@@ -244,7 +299,7 @@ impl Client {
         let until = Instant::now() + SEND_LIMIT.max(self.limit);
         let mut rest = requests;
         while !rest.is_empty() {
-            match self.stream.write(rest) {
+            match self.stream.either().write(rest) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(sent) => rest = &rest[sent..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -358,7 +413,7 @@ impl Client {
         let old = self.received.len();
         self.received.resize(old + READ_BYTES, 0);
         let read = loop {
-            match self.stream.read(&mut self.received[old..]) {
+            match self.stream.either().read(&mut self.received[old..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -376,14 +431,6 @@ impl Client {
 fn words_of(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.replace(char::is_control, " ")
-}
-
-/// Whether a connection that rested is alive and has nothing to be read.
-pub fn is_silent(stream: &TcpStream) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    let mut byte = [0_u8; 1];
-    let read = rustix::net::recv(stream.as_fd(), &mut byte, flags);
-    read.is_err_and(|error| error == rustix::io::Errno::AGAIN)
 }
 
 /// What INFO says that the hook server wants to know.
@@ -466,7 +513,7 @@ mod tests {
         let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let (served, _) = server.accept().unwrap();
         std::thread::spawn(move || talk(served));
-        Client::of(stream, Duration::from_millis(limit_ms)).unwrap()
+        Client::of(stream.into(), Duration::from_millis(limit_ms)).unwrap()
     }
 
     #[test]

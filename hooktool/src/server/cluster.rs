@@ -22,6 +22,7 @@ use super::client::{Client, NodeError, Target, Value};
 use super::nodes::Node;
 use super::pool::{Origin, Refusal};
 use super::session::Session;
+use super::tunnel::Tunnels;
 use crate::config::{NodeAddr, Secret, ServeConfig};
 
 /// Between two looks at a cluster that is well.
@@ -47,6 +48,8 @@ pub struct Cluster {
     /// Its address as shown.
     pub shown: String,
     password: Option<Secret>,
+    /// What carries connections to its members, if they speak TLS.
+    tunnels: Option<Arc<Tunnels>>,
     seeds: Vec<Member>,
     /// Who was named by the last look.
     known: Mutex<Vec<Member>>,
@@ -66,11 +69,11 @@ pub struct Found(Topology);
 /// # Errors
 ///
 /// What the last of them answered, or did not.
-pub fn first_look(config: &ServeConfig) -> Result<Found, NodeError> {
+pub fn first_look(config: &ServeConfig, tunnels: &Arc<Tunnels>) -> Result<Found, NodeError> {
     let (tell, told) = crossbeam_channel::bounded(1);
-    let nodes = config.nodes.clone();
+    let (nodes, tunnels) = (config.nodes.clone(), Arc::clone(tunnels));
     let ask = move || {
-        if let Some(cluster) = Cluster::of(&nodes) {
+        if let Some(cluster) = Cluster::of(&nodes, &tunnels) {
             let _ = tell.send(cluster.look(&mut None, &cluster.seeds).map(Found));
         }
     };
@@ -82,9 +85,14 @@ pub fn first_look(config: &ServeConfig) -> Result<Found, NodeError> {
 
 impl Cluster {
     /// The cluster that the settings name, if they name one; nobody has been asked yet.
-    pub fn of(nodes: &[NodeAddr]) -> Option<Cluster> {
+    pub fn of(nodes: &[NodeAddr], tunnels: &Arc<Tunnels>) -> Option<Cluster> {
         nodes.iter().find_map(|addr| {
-            let NodeAddr::Cluster { seeds, password } = addr else {
+            let NodeAddr::Cluster {
+                seeds,
+                password,
+                is_tls,
+            } = addr
+            else {
                 return None;
             };
             let seeds = seeds.iter().cloned();
@@ -92,6 +100,7 @@ impl Cluster {
             Some(Cluster {
                 shown: addr.to_string(),
                 password: password.clone(),
+                tunnels: is_tls.then(|| Arc::clone(tunnels)),
                 seeds: seeds.map(seed).collect(),
                 known: Mutex::new(Vec::new()),
                 trouble: Mutex::new(None),
@@ -129,7 +138,11 @@ impl Cluster {
         };
         match trouble {
             text if text.contains("AUTH") || text.contains("WRONGPASS") => {
-                format!("give its password:  --node redis-cluster://:PASSWORD@{host}:{port}")
+                let scheme = self.shown.split("://").next().unwrap_or_default();
+                format!("give its password:  --node {scheme}://:PASSWORD@{host}:{port}")
+            }
+            text if text.contains("TLS") || text.contains("certificate") => {
+                format!("see what is wrong:  hooktool doctor --node {}", self.shown)
             }
             text if text.contains("cluster support disabled") => {
                 format!("it is a single server:  --node redis://{host}:{port}")
@@ -166,6 +179,7 @@ impl Cluster {
                 host: member.host.clone(),
                 port: member.port,
                 password: self.password.clone(),
+                tunnels: self.tunnels.clone(),
             };
             let asked = Client::connect(&target, LIMIT).and_then(|mut client| {
                 let found = ask(&mut client, &member.host)?;
@@ -209,6 +223,7 @@ impl Cluster {
             host: member.host.clone(),
             port: member.port,
             password: self.password.clone(),
+            is_tls: self.tunnels.is_some(),
         }
     }
 

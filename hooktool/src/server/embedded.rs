@@ -60,6 +60,7 @@ pub fn start(bytes: u64) -> Result<(Target, Stopper), Failure> {
         host,
         port,
         password: Some(Secret(password)),
+        tunnels: None,
     };
     Ok((target, stopper))
 }

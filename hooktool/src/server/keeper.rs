@@ -242,10 +242,10 @@ impl Node {
             let home = self.home.lock().at;
             let Some(home) = home else { break };
             let connected = Client::connect_at(home, &self.target, PROBE_LIMIT);
-            let Some(stream) = connected.ok().and_then(|client| client.into_stream().ok()) else {
+            let Some(link) = connected.ok().and_then(|client| client.into_link().ok()) else {
                 break;
             };
-            self.ready.lock().push(stream);
+            self.ready.lock().push(link);
             made += 1;
         }
         made
@@ -260,7 +260,10 @@ impl Node {
                 Some(times) => BROKEN_PAUSE * (1 << times.min(BROKEN_DOUBLINGS_MAX)),
                 None => PROBE_PAUSE,
             };
-            if !self.is_called_before(start + pause) || self.home.lock().is_doubted {
+            let until = start + pause;
+            // Who is called again and again still probes: a stopped node is found out by that.
+            let is_over = !self.is_called_before(until) || Instant::now() >= until;
+            if is_over || self.home.lock().is_doubted {
                 return;
             }
             self.replenish(session);
@@ -377,6 +380,7 @@ mod tests {
             host: host.clone(),
             port,
             password: None,
+            tunnels: None,
         };
         let addr = NodeAddr::Memnode { host, port };
         let node = Node::new(0, 1, (addr, Origin::Settings), (target, None));

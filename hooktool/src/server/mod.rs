@@ -13,8 +13,8 @@
 //! Around them: `session` (what they share), `domain` and `region` (the shared memory), `members`
 //! (the processes), `pool` and `nodes` (the memory nodes), `orders` (who changes them), `hold`
 //! (proof that they live), `trace` (what they read), `door` (who comes), `judging` (names), `rest`
-//! (owned files while nobody is here), `totals` and `stats` (the numbers), `client` (RESP), `sys`
-//! (unsafe calls).
+//! (owned files while nobody is here), `totals` and `stats` (the numbers), `client` (RESP), `link`
+//! and `tunnel` (connections, plain and by TLS), `sys` (unsafe calls).
 
 mod attach;
 mod client;
@@ -31,6 +31,7 @@ mod inventory;
 mod judging;
 mod keeper;
 mod life;
+mod link;
 mod look;
 mod members;
 mod moving;
@@ -52,6 +53,7 @@ mod tend;
 mod tests;
 mod totals;
 mod trace;
+mod tunnel;
 mod viewers;
 
 use std::panic::AssertUnwindSafe;
@@ -66,10 +68,11 @@ use self::names::Names;
 use self::pool::Pool;
 use self::region::Plan;
 use self::session::Session;
+use self::tunnel::Tunnels;
 use crate::config::{NodeAddr, ServeConfig};
 use crate::failure::Failure;
-use crate::nodes::WITHOUT_TLS;
 use crate::ready::ReadyPipe;
+use crate::tls::{Papers, Trust};
 
 /// How long a start waits for the first word of its nodes. One that is there takes a few
 /// milliseconds.
@@ -129,8 +132,9 @@ pub fn serve(config: ServeConfig, ready: &mut ReadyPipe) -> Result<(), Failure> 
 /// # Errors
 ///
 /// It cannot be used: what is wrong, and what to type.
-pub fn examine_cluster(addr: &NodeAddr) -> Result<Exam, (String, String)> {
-    let cluster = Cluster::of(std::slice::from_ref(addr));
+pub fn examine_cluster(addr: &NodeAddr, papers: &Papers) -> Result<Exam, (String, String)> {
+    let tunnels = Arc::new(Tunnels::new(Trust::new(papers.clone())));
+    let cluster = Cluster::of(std::slice::from_ref(addr), &tunnels);
     let Some(cluster) = cluster else {
         return Ok(Exam::default());
     };
@@ -146,10 +150,11 @@ pub fn examine_cluster(addr: &NodeAddr) -> Result<Exam, (String, String)> {
 /// Nodes, sizes, regions: everything that can fail before the target depends on it.
 fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
     let (names, mut named) = Names::of(&config)?;
-    let cluster = Cluster::of(&config.nodes);
+    let tunnels = Arc::new(Tunnels::new(Trust::new(config.papers.clone())));
+    let cluster = Cluster::of(&config.nodes, &tunnels);
     let found = match cluster
         .as_ref()
-        .map(|cluster| (cluster, cluster::first_look(&config)))
+        .map(|cluster| (cluster, cluster::first_look(&config, &tunnels)))
     {
         Some((cluster, Err(error))) if config.require => {
             let fix = cluster.fix(&error.to_string());
@@ -167,7 +172,7 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
     let of_cluster = cluster.as_ref().zip(found.as_ref());
     let masters = of_cluster.map(|(cluster, found)| cluster.nodes_of(found));
     named.extend(masters.unwrap_or_default());
-    let pool = Pool::of(&config.nodes, named)?;
+    let pool = Pool::of(&config.nodes, named, tunnels)?;
     let nodes = pool.nodes();
     let limit = (!config.require).then_some(MEET_LIMIT);
     for (node, error) in keeper::meet(&nodes, limit)? {
@@ -190,11 +195,14 @@ fn prepare(config: ServeConfig) -> Result<Arc<Session>, Failure> {
 }
 
 fn unreachable(shown: &str, error: &NodeError) -> Failure {
-    let fix = match error {
-        NodeError::Unauthorized(_) => "give its password:  --node redis://:PASSWORD@HOST:PORT",
-        NodeError::Tls => WITHOUT_TLS,
+    let fix: String = match error {
+        NodeError::Unauthorized(_) => {
+            "give its password:  --node redis://:PASSWORD@HOST:PORT".into()
+        }
+        NodeError::Tls => crate::nodes::with_tls("HOST:PORT"),
+        NodeError::Untrusted(refused) => refused.fix("HOST:PORT"),
         NodeError::Unreachable(_) | NodeError::Foreign(_) => {
-            "start it:  memnode --listen HOST:PORT   or leave --require out"
+            "start it:  memnode --listen HOST:PORT   or leave --require out".into()
         }
     };
     Failure::launch(

@@ -161,6 +161,7 @@ fn nodes_of(addr: &NodeAddr, answer: &Answer) -> Vec<Brought> {
                 host,
                 port,
                 password,
+                is_tls: false,
             },
         };
         (node, Origin::Named(addr.to_string()))

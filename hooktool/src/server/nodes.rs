@@ -3,7 +3,7 @@
 //! `pool` makes nodes and lets them go; the node's `keeper` looks after it; `attach` and `drain`
 //! take ready connections; `session` and `stats` ask for health. Nothing here waits for a node.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,14 @@ use grid::node::NodeState;
 use grid::sync::Ordering;
 use parking_lot::{Condvar, Mutex};
 
-use super::client::{self, Info, NodeError, Target};
+use super::client::{Info, NodeError, Target};
 use super::domain::Domain;
 use super::embedded::Stopper;
+use super::link::Link;
 use super::pool::Origin;
 use crate::config::NodeAddr;
 use crate::control;
-use crate::nodes::WITHOUT_TLS;
+use crate::tls::Refused;
 
 /// Longest wait for a connection, or for an answer on one.
 pub const PROBE_LIMIT: Duration = Duration::from_millis(1000);
@@ -34,6 +35,8 @@ const PLACED_WHILE_DOWN: Duration = Duration::from_secs(10);
 pub(super) struct Health {
     pub(super) state: control::NodeState,
     trouble: Option<String>,
+    /// Why there is no trust, if that is its trouble.
+    refused: Option<Refused>,
     pub(super) info: Info,
     rtt_ns: u64,
     down_since: Option<Instant>,
@@ -70,7 +73,7 @@ pub struct Node {
     /// What its record says of it in every region: moves when it lives at another address.
     generation: AtomicU32,
     pub(super) home: Mutex<Home>,
-    pub(super) ready: Mutex<Vec<TcpStream>>,
+    pub(super) ready: Mutex<Vec<Link>>,
     pub(super) health: Mutex<Health>,
     /// It has a keeper.
     pub(super) is_kept: AtomicBool,
@@ -108,6 +111,7 @@ impl Node {
             health: Mutex::new(Health {
                 state: control::NodeState::Connecting,
                 trouble: None,
+                refused: None,
                 info: Info::default(),
                 rtt_ns: 0,
                 down_since: None,
@@ -202,10 +206,11 @@ impl Node {
     /// What a user is to be told of a node that is of no use yet, or of less than it could be:
     /// what, what it means, what to type. `has_others`: other nodes have its share meanwhile.
     pub fn complaint(&self, has_others: bool) -> Option<String> {
-        let (state, why, is_member) = {
+        let (state, why, is_member, refused) = {
             let health = self.health.lock();
             let why = health.trouble.clone().unwrap_or_default();
-            (health.state, why, health.info.is_member)
+            let refused = health.refused.clone();
+            (health.state, why, health.info.is_member, refused)
         };
         let Target { host, port, .. } = &self.target;
         let shown = &self.shown;
@@ -217,6 +222,7 @@ impl Node {
             true => "others have its share until it answers",
             false => "reads go to the disk until it answers",
         };
+        let fix = refused.map(|refused| refused.fix(&place));
         let (what, fix) = match state {
             control::NodeState::Up if is_member && !self.is_of_a_name() => (
                 format!("{shown} is one of a cluster: it refuses the blocks of its other members"),
@@ -247,14 +253,15 @@ impl Node {
                     }
                     None => format!("memory node {shown} wants a password ({why}): {until}"),
                 },
-                format!("give it:  --node redis://:PASSWORD@{place}"),
+                format!("give it:  --node {}://:PASSWORD@{place}", self.scheme()),
             ),
             control::NodeState::Tls => (
-                format!(
-                    "memory node {shown} speaks TLS, which hooktool cannot speak yet: reads go \
-                     to the disk"
-                ),
-                WITHOUT_TLS.replace("HOST", host),
+                format!("memory node {shown} speaks TLS: {until}"),
+                crate::nodes::with_tls(&place),
+            ),
+            control::NodeState::Untrusted => (
+                format!("memory node {shown}: {why}: {until}"),
+                fix.unwrap_or_default(),
             ),
             control::NodeState::Foreign => (
                 format!("{shown} is no memory node ({why}): reads go to the disk"),
@@ -262,6 +269,14 @@ impl Node {
             ),
         };
         Some(format!("{what}; {fix}"))
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.addr.is_tls() {
+            "rediss"
+        } else {
+            "redis"
+        }
     }
 
     /// Health and smoothed round trip in nanoseconds (0: none yet), for the viewers.
@@ -286,13 +301,13 @@ impl Node {
 
     /// Takes a connection that is ready to be used, if there is one, with the generation that it
     /// belongs to. Never waits.
-    pub fn take_ready(&self) -> Option<(TcpStream, u32)> {
+    pub fn take_ready(&self) -> Option<(Link, u32)> {
         let taken = {
             let mut ready = self.ready.lock();
             loop {
                 match ready.pop() {
-                    Some(stream) if client::is_silent(&stream) => {
-                        break Some((stream, self.generation()));
+                    Some(link) if link.is_silent() => {
+                        break Some((link, self.generation()));
                     }
                     Some(_) => {}
                     None => break None,
@@ -304,10 +319,10 @@ impl Node {
     }
 
     /// Takes a connection, waiting a moment for the keeper to make one if none is ready.
-    pub fn take_soon(&self) -> Option<TcpStream> {
+    pub fn take_soon(&self) -> Option<Link> {
         let until = Instant::now() + TAKE_LIMIT;
         loop {
-            let taken = self.take_ready().map(|(stream, _)| stream);
+            let taken = self.take_ready().map(|(link, _)| link);
             if taken.is_some() || Instant::now() >= until {
                 return taken;
             }
@@ -337,6 +352,7 @@ impl Node {
 pub(super) fn note_well(health: &mut Health, info: Info, rtt_ns: u64) {
     health.state = control::NodeState::Up;
     health.trouble = None;
+    health.refused = None;
     health.down_since = None;
     health.was_up = true;
     health.info = info;
@@ -351,9 +367,14 @@ pub(super) fn note_ill(health: &mut Health, error: &NodeError) {
         NodeError::Unreachable(_) => control::NodeState::Unreachable,
         NodeError::Unauthorized(_) => control::NodeState::Unauthorized,
         NodeError::Tls => control::NodeState::Tls,
+        NodeError::Untrusted(_) => control::NodeState::Untrusted,
         NodeError::Foreign(_) => control::NodeState::Foreign,
     };
     health.trouble = Some(error.to_string());
+    health.refused = match error {
+        NodeError::Untrusted(refused) => Some(refused.clone()),
+        _ => None,
+    };
     health.down_since = health.down_since.or(Some(Instant::now()));
 }
 
@@ -392,6 +413,7 @@ mod tests {
             host: "neighbour".into(),
             port: 7420,
             password: None,
+            tunnels: None,
         };
         let own = NodeAddr::Embedded { bytes: 1 << 20 };
         let (stopper, _) = super::super::embedded::stopper();

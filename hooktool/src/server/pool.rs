@@ -20,6 +20,7 @@ use super::embedded;
 use super::moving::Move;
 use super::nodes::{Node, Place};
 use super::session::Session;
+use super::tunnel::Tunnels;
 use crate::config::NodeAddr;
 use crate::failure::Failure;
 use crate::server::client::Target;
@@ -56,6 +57,8 @@ pub enum Refusal {
 
 /// The nodes of a session.
 pub struct Pool {
+    /// What carries connections by TLS.
+    pub tunnels: Arc<Tunnels>,
     seats: RwLock<[Option<Arc<Node>>; NODES_MAX]>,
     order: Mutex<Order>,
     changes: AtomicU64,
@@ -86,7 +89,11 @@ impl Pool {
     /// # Errors
     ///
     /// One that is part of this process cannot be made.
-    pub fn of(addrs: &[NodeAddr], named: Vec<(NodeAddr, Origin)>) -> Result<Pool, Failure> {
+    pub fn of(
+        addrs: &[NodeAddr],
+        named: Vec<(NodeAddr, Origin)>,
+        tunnels: Arc<Tunnels>,
+    ) -> Result<Pool, Failure> {
         let mut order = Order {
             generation: 0,
             vacated: [0; NODES_MAX],
@@ -115,10 +122,11 @@ impl Pool {
             );
         }
         for (number, (seat, who)) in seats.iter_mut().zip(nodes).enumerate() {
-            let place = place_of(&who.0)?;
+            let place = place_of(&who.0, &tunnels)?;
             *seat = Some(Arc::new(Node::new(number, order.next(), who, place)));
         }
         Ok(Pool {
+            tunnels,
             seats: RwLock::new(seats),
             order: Mutex::new(order),
             changes: AtomicU64::new(1),
@@ -170,14 +178,15 @@ impl Order {
 }
 
 /// Where a node is; one that is to be part of this process is started.
-fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
-    let (host, port, password) = match addr.clone() {
-        NodeAddr::Memnode { host, port } => (host, port, None),
+fn place_of(addr: &NodeAddr, tunnels: &Arc<Tunnels>) -> Result<Place, Failure> {
+    let (host, port, password, is_tls) = match addr.clone() {
+        NodeAddr::Memnode { host, port } => (host, port, None, false),
         NodeAddr::Redis {
             host,
             port,
             password,
-        } => (host, port, password),
+            is_tls,
+        } => (host, port, password, is_tls),
         // What they bring are nodes, they are none (`orders` and `Pool::of` know).
         NodeAddr::Cluster { .. } | NodeAddr::Srv { .. } => return Err(no_node(addr)),
         NodeAddr::Embedded { bytes } => {
@@ -188,6 +197,7 @@ fn place_of(addr: &NodeAddr) -> Result<Place, Failure> {
         host,
         port,
         password,
+        tunnels: is_tls.then(|| Arc::clone(tunnels)),
     };
     Ok((target, None))
 }
@@ -222,7 +232,7 @@ impl Session {
         if known.is_none() && self.pool.nodes().len() >= NODES_MAX {
             return Err(Refusal::Full);
         }
-        let place = place_of(addr).map_err(Refusal::Failed)?;
+        let place = place_of(addr, &self.pool.tunnels).map_err(Refusal::Failed)?;
         let mut order = self.pool.order.lock();
         if let Some(known) = known {
             self.dismiss(&known, &mut order)?;

@@ -11,6 +11,7 @@ mod proving;
 mod pushing;
 mod reaping;
 mod stage;
+mod tunnelling;
 mod viewing;
 
 /// A configuration for parts of the hook server that need no nodes.

@@ -92,8 +92,13 @@ fn impossible_sizes_say_what_would_fit() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    run_refused(&["--node", "rediss://h:1"], "not built yet");
+fn files_for_tls_that_are_of_no_use_are_refused_before_the_start() {
+    let no_file = ["--node", "rediss://h:1", "--node-ca", "/no/such/ca"];
+    run_refused(&no_file, "/no/such/ca: No such file");
+    run_refused(
+        &["--node-cert", "/etc/hostname"],
+        "--node-key belong together",
+    );
 }
 
 #[test]

@@ -4,10 +4,11 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::Arc;
 
-use memnode::tls::{authorities, certificates, is_of_an_authority, private_key, words};
+use memnode::tls::{
+    authorities, certificates, is_of_an_authority, machine_authorities, private_key, words,
+};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{
@@ -17,12 +18,6 @@ use tokio_rustls::rustls::{
 
 use super::ToolFlags;
 use crate::failure::{self, Failure};
-
-/// Where Debian, and where Red Hat keeps the authorities of the machine.
-const MACHINES: [&str; 2] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-];
 
 /// A connection by TLS.
 pub type Secure = StreamOwned<ClientConnection, TcpStream>;
@@ -50,13 +45,11 @@ pub fn connect(host: &str, mut socket: TcpStream, flags: &ToolFlags) -> Result<S
 }
 
 fn configure(flags: &ToolFlags) -> Result<ClientConfig, Failure> {
-    let machines = || {
-        MACHINES
-            .map(Path::new)
-            .into_iter()
-            .find(|path| path.exists())
+    let believed = match &flags.tls_ca {
+        Some(given) => Some(given.as_path()),
+        None => machine_authorities(),
     };
-    let Some(believed) = flags.tls_ca.as_deref().or_else(machines) else {
+    let Some(believed) = believed else {
         return Err(Failure::usage(
             "this machine has no list of authorities",
             "so no certificate can be believed",

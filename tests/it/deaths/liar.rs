@@ -22,8 +22,8 @@ const BLOCKS: usize = 64;
 const BYTES: usize = BLOCKS * 4096;
 
 /// A puppet that reads and writes a file which only a node far away holds.
-struct Scene<'a> {
-    hooked: Hooked<'a>,
+pub(super) struct Scene<'a> {
+    pub(super) hooked: Hooked<'a>,
     puppets: Puppets,
     content: Vec<u8>,
     turns: u64,
@@ -35,23 +35,28 @@ impl<'a> Scene<'a> {
     }
 
     fn of(bed: &'a Bed, node: SocketAddr, hooked: Hooked<'a>) -> Scene<'a> {
-        let content = noise(4, BYTES);
-        bed.write("file", &content);
-        let hooked = hooked.flag("--node", node.to_string()).flag("--local", "0");
-        let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(bed, 1)));
-        puppets.done(0, "open", &json!(["f", "file", "w"]));
-        let mut scene = Scene {
-            hooked,
-            puppets,
-            content,
-            turns: 0,
-        };
+        let mut scene = Scene::unserved(bed, hooked.flag("--node", node.to_string()));
         scene.serve_again();
         scene
     }
 
+    /// A scene whose nodes are named already and may never serve.
+    pub(super) fn unserved(bed: &'a Bed, hooked: Hooked<'a>) -> Scene<'a> {
+        let content = noise(4, BYTES);
+        bed.write("file", &content);
+        let hooked = hooked.flag("--local", "0");
+        let mut puppets = Puppets::start(hooked.command(bed.path(), &puppet_words(bed, 1)));
+        puppets.done(0, "open", &json!(["f", "file", "w"]));
+        Scene {
+            hooked,
+            puppets,
+            content,
+            turns: 0,
+        }
+    }
+
     /// Reads all, writes a block, reads all.
-    fn turn(&mut self, when: &str) {
+    pub(super) fn turn(&mut self, when: &str) {
         for _ in 0..2 {
             let got = self.puppets.read(0, "sweep", &json!(["f", 0, BYTES, 4096]));
             let wrong = got.iter().zip(&self.content).position(|(a, b)| a != b);
@@ -65,11 +70,11 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn hits(&self) -> Option<u64> {
+    pub(super) fn hits(&self) -> Option<u64> {
         self.hooked.stats().map(|stats| stats.count("hits_remote"))
     }
 
-    fn serve_again(&mut self) {
+    pub(super) fn serve_again(&mut self) {
         let mut before = None;
         wait_until("reads are served from the node", || {
             self.turn("truth");
@@ -79,14 +84,25 @@ impl<'a> Scene<'a> {
         });
     }
 
-    fn troubles(&self) -> u64 {
+    pub(super) fn troubles(&self) -> u64 {
         let stats = self.hooked.stats().expect("live");
         stats.sum("fallback") + stats.all["bypass"]["no_node"].as_u64().unwrap_or(0)
     }
 
-    fn end(self) {
+    /// What is in the file now.
+    pub(super) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// Ends it; what was said on standard error.
+    pub(super) fn end_with_words(self) -> String {
         let (status, errors) = self.puppets.end();
         assert!(status.success(), "{status}: {errors}");
+        errors
+    }
+
+    pub(super) fn end(self) {
+        let errors = self.end_with_words();
         assert!(errors.is_empty(), "the target sees no output: {errors}");
     }
 }

@@ -65,6 +65,7 @@ impl Cluster {
             host: member.host.clone(),
             port: member.port,
             password: self.password.clone(),
+            tunnels: self.tunnels.clone(),
         };
         Client::connect(&target, LIMIT)
     }

@@ -3,13 +3,16 @@
 use grid::attach::Want;
 use grid::node::{NODES_MAX, NodeState, SLOTS};
 use grid::sync::Ordering;
+use std::sync::Arc;
 
 use super::super::pool::{Origin, Pool};
+use super::super::tunnel::Tunnels;
 use super::fake_node::FakeNode;
 use super::pushing::{held, leave_block};
 use super::stage::{Joined, Stage, converse, eventually};
 use crate::config::{NodeAddr, Secret};
 use crate::control::{self, NodeInfo, NodeOrder, Request, Response};
+use crate::tls::{Papers, Trust};
 
 fn change(stage: &Stage, order: NodeOrder, addr: NodeAddr) -> Response {
     stage.ask(&Request::Node { order, addr })
@@ -144,6 +147,7 @@ fn a_node_is_its_host_and_port_however_it_is_written() {
     let as_redis = |port: u16| NodeAddr::Redis {
         host: "127.0.0.1".into(),
         port,
+        is_tls: false,
         password: Some(Secret("pw".into())),
     };
     refused(&stage, NodeOrder::Add, as_redis(first.port), "already");
@@ -186,6 +190,7 @@ fn a_node_that_two_settings_bring_has_one_number() {
     let pool = Pool::of(
         &[second.addr()],
         vec![brought("srv://a"), brought("srv://b")],
+        Arc::new(Tunnels::new(Trust::new(Papers::default()))),
     );
     let nodes = pool.expect("a pool").nodes();
     let shown: Vec<_> = nodes.iter().map(|node| node.shown.clone()).collect();

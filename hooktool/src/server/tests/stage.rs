@@ -55,6 +55,7 @@ pub fn config(nodes: Vec<NodeAddr>) -> ServeConfig {
         command: vec!["test".into()],
         shim: PathBuf::from("/nowhere/libramgrid_shim.so"),
         nodes,
+        papers: crate::tls::Papers::default(),
         local: LocalSize::Auto,
         index_bytes: Some(1 << 20),
         include: Vec::new(),
