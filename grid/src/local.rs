@@ -310,6 +310,22 @@ mod tests {
         assert!(!local.fill(ident.hash(), key, 3, Why::Wanted, |_| ()));
     }
 
+    const FILE: FileIdent = FileIdent {
+        dev: 1,
+        ino: 2,
+        birth_ns: 3,
+    };
+
+    /// The key of a page of the file.
+    fn nth(page: u64) -> PageKey {
+        PageKey {
+            ident: FILE,
+            page,
+            epoch: 0,
+            version: 0,
+        }
+    }
+
     #[test]
     fn a_full_set_gives_up_what_nobody_found() {
         let tags: Vec<Tag> = (0..WAYS).map(|_| Tag::empty()).collect();
@@ -318,25 +334,14 @@ mod tests {
             tags: &tags,
             active: &active,
         };
-        let ident = FileIdent {
-            dev: 1,
-            ino: 2,
-            birth_ns: 3,
-        };
-        let nth = |page| PageKey {
-            ident,
-            page,
-            epoch: 0,
-            version: 0,
-        };
-        let finds = |page| local.find(ident.hash(), nth(page)).is_some();
+        let finds = |page| local.find(FILE.hash(), nth(page)).is_some();
         for page in [0, 4, 8, 12] {
-            assert!(local.fill(ident.hash(), nth(page), 1, Why::Wanted, |_| ()));
+            assert!(local.fill(FILE.hash(), nth(page), 1, Why::Wanted, |_| ()));
         }
         assert!([0, 4, 12].into_iter().all(finds), "room for all of them");
-        assert!(local.fill(ident.hash(), nth(16), 1, Why::Wanted, |_| ()));
+        assert!(local.fill(FILE.hash(), nth(16), 1, Why::Wanted, |_| ()));
         assert!(!finds(8) && [0, 4, 12, 16].into_iter().all(finds));
-        assert!(local.fill(ident.hash(), nth(20), 1, Why::Wanted, |_| ()));
+        assert!(local.fill(FILE.hash(), nth(20), 1, Why::Wanted, |_| ()));
         assert!(finds(20), "one of the four had to go");
     }
 
@@ -348,19 +353,8 @@ mod tests {
             tags: &tags,
             active: &active,
         };
-        let ident = FileIdent {
-            dev: 1,
-            ino: 2,
-            birth_ns: 3,
-        };
-        let nth = |page| PageKey {
-            ident,
-            page,
-            epoch: 0,
-            version: 0,
-        };
-        let fill = |page, why| assert!(local.fill(ident.hash(), nth(page), 1, why, |_| ()));
-        let finds = |page| local.find(ident.hash(), nth(page)).is_some();
+        let fill = |page, why| assert!(local.fill(FILE.hash(), nth(page), 1, why, |_| ()));
+        let finds = |page| local.find(FILE.hash(), nth(page)).is_some();
         [0, 4].into_iter().for_each(|page| fill(page, Why::Wanted));
         [8, 12].into_iter().for_each(|page| fill(page, Why::Ahead));
         assert!(finds(0));

@@ -87,7 +87,7 @@ Reads and writes at a position (pread, pwrite and their kin, sendfile) of files 
 served, in blocks of 4 KiB, those included that the page cache serves. What is read or written at
 the file offset is not recorded. A file that was open before, and that the page cache serves, is
 seen after 256 more of its reads. Calls that come too fast are left out, counted, and told in
-FILE. While it is recorded, a read costs the session up to a microsecond more.";
+FILE.";
 
 /// What `hooktool stats --help` ends with.
 const COLUMNS: &str = "\

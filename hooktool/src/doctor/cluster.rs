@@ -19,12 +19,13 @@ pub fn examine(addr: &NodeAddr, papers: &Papers) -> Vec<Finding> {
         return Vec::new();
     };
     match examine_cluster(addr, papers) {
-        Ok(exam) => rows(&exam, &format!("{host}:{port}")),
+        Ok(exam) => rows(&exam, super::redis_cli(addr), &format!("{host}:{port}")),
         Err((what, fix)) => vec![Finding::bad(TOPIC, what, fix)],
     }
 }
 
-fn rows(exam: &Exam, member: &str) -> Vec<Finding> {
+/// `redis_cli` begins the commands to type.
+fn rows(exam: &Exam, redis_cli: &str, member: &str) -> Vec<Finding> {
     let (masters, slots) = (exam.masters.len(), exam.slots);
     let releases = match exam.releases.is_empty() {
         true => "release unknown".into(),
@@ -37,7 +38,7 @@ fn rows(exam: &Exam, member: &str) -> Vec<Finding> {
             TOPIC,
             found,
             format!(
-                "{free} slots have no master, no block of them is kept:  redis-cli \
+                "{free} slots have no master, no block of them is kept:  {redis_cli} \
                  --cluster fix {member}"
             ),
         ),
@@ -53,15 +54,17 @@ fn rows(exam: &Exam, member: &str) -> Vec<Finding> {
         rows.push(Finding::bad(
             TOPIC,
             format!("master {master} cannot be used from here: {why}"),
-            "its blocks go to the disk; masters announce the addresses they are reached at:  \
-             redis-cli CONFIG GET cluster-announce-ip",
+            format!(
+                "its blocks go to the disk; masters announce the addresses they are reached at:  \
+                 {redis_cli} CONFIG GET cluster-announce-ip"
+            ),
         ));
     }
     if !exam.keepers.is_empty() {
         rows.push(Finding::note(
             TOPIC,
             format!("nothing is evicted by {}", exam.keepers.join(" ")),
-            super::UNBOUNDED,
+            super::unbounded(redis_cli),
         ));
     }
     if exam.falls_as_one == Some(true) {
@@ -69,7 +72,7 @@ fn rows(exam: &Exam, member: &str) -> Vec<Finding> {
             TOPIC,
             "one lost master makes all others refuse",
             format!(
-                "then all reads go to the disk:  redis-cli --cluster call {member} CONFIG SET \
+                "then all reads go to the disk:  {redis_cli} --cluster call {member} CONFIG SET \
                  cluster-require-full-coverage no"
             ),
         ));
@@ -83,7 +86,11 @@ mod tests {
     use super::*;
 
     fn grades(exam: &Exam) -> Vec<Grade> {
-        let rows = rows(exam, "h:1");
+        let rows = rows(exam, "redis-cli --tls", "h:1");
+        let forgets = |row: &&Finding| {
+            row.hint.contains("redis-cli") && !row.hint.contains("redis-cli --tls")
+        };
+        assert_eq!(rows.iter().find(forgets), None);
         let bare = |row: &&Finding| row.grade != Grade::Ok && row.hint.is_empty();
         assert_eq!(rows.iter().find(bare), None);
         rows.into_iter().map(|row| row.grade).collect()

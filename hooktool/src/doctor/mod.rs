@@ -18,10 +18,22 @@ use crate::failure::{self, Failure};
 use crate::tls::{self, Trust};
 use crate::{nodes, probe, shim, viewer};
 
-/// What to do about a Redis server that keeps everything.
-const UNBOUNDED: &str = "blocks are evicted, never deleted: this server would only grow:  \
-                         redis-cli CONFIG SET maxmemory 8gb; \
-                         redis-cli CONFIG SET maxmemory-policy allkeys-lru";
+/// How `redis-cli` is called for a node: by TLS it wants to be told.
+fn redis_cli(addr: &NodeAddr) -> &'static str {
+    match addr.is_tls() {
+        true => "redis-cli --tls",
+        false => "redis-cli",
+    }
+}
+
+/// What to do about a server that evicts nothing.
+fn unbounded(redis_cli: &str) -> String {
+    format!(
+        "blocks are evicted, never deleted: this server would only grow:  \
+         {redis_cli} CONFIG SET maxmemory 8gb; \
+         {redis_cli} CONFIG SET maxmemory-policy allkeys-lru"
+    )
+}
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -163,9 +175,11 @@ fn node(text: &str, trust: &Trust) -> Result<Vec<Finding>, Failure> {
             let found = format!("{addr} answers{by}, round trip {rtt_us:.0} us");
             match probe::is_unbounded(&addr, trust) {
                 // Of a cluster every master is asked.
-                Some(true) if !matches!(addr, NodeAddr::Cluster { .. }) => {
-                    Finding::note(topic, format!("{found}, no limit of memory"), UNBOUNDED)
-                }
+                Some(true) if !matches!(addr, NodeAddr::Cluster { .. }) => Finding::note(
+                    topic,
+                    format!("{found}, no limit of memory"),
+                    unbounded(redis_cli(&addr)),
+                ),
                 _ => Finding::ok(topic, found),
             }
         }
